@@ -1,0 +1,23 @@
+//! What the kernel counts for each address that clients connect to.
+
+use crate::shared;
+
+/// A key of the `LISTENERS` map; the unspecified address stands for all of its family.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ListenerKey {
+    pub address: [u8; 16],
+    /// TCP port, 1 to 65535.
+    pub port: u32,
+}
+
+/// A value of the `LISTENERS` map.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ListenerCount {
+    /// TCP segments with SYN and without ACK that arrived for it.
+    pub syns: u64,
+}
+
+shared!(ListenerKey, 20);
+shared!(ListenerCount, 8);

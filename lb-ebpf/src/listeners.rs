@@ -1,0 +1,49 @@
+//! Counts the connections that clients ask for.
+
+use aya_ebpf::programs::TcContext;
+use aya_log_ebpf::debug;
+use lb_common::listener::ListenerKey;
+
+use crate::atomic;
+use crate::maps::LISTENERS;
+use crate::segment::Segment;
+
+const UNSPECIFIED_V4: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0];
+const UNSPECIFIED_V6: [u8; 16] = [0; 16];
+
+/// Counts a SYN for the listener it is meant for, the most specific address first.
+#[inline(always)]
+pub(crate) fn count_syn(ctx: &TcContext, segment: &Segment) {
+    if !segment.is_syn {
+        return;
+    }
+    let any = if segment.destination[..12] == UNSPECIFIED_V4[..12] {
+        UNSPECIFIED_V4
+    } else {
+        UNSPECIFIED_V6
+    };
+    if count(segment.destination, segment.destination_port) || count(any, segment.destination_port)
+    {
+        debug!(
+            ctx,
+            "SYN from [{:i}]:{} for port {}",
+            segment.source,
+            segment.source_port,
+            segment.destination_port
+        );
+    }
+}
+
+#[inline(always)]
+fn count(address: [u8; 16], port: u16) -> bool {
+    let key = ListenerKey {
+        address,
+        port: u32::from(port),
+    };
+    let Some(count) = LISTENERS.get_ptr_mut(key) else {
+        return false;
+    };
+    // SAFETY: the map gave the pointer, aligned to 8 bytes and valid until the program ends.
+    unsafe { atomic::add(&raw mut (*count).syns, 1) };
+    true
+}

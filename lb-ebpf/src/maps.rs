@@ -1,0 +1,32 @@
+//! The maps that the daemon pins; those the kernel half does not read are here for their BTF.
+
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::btf_maps::{Array, HashMap};
+use aya_ebpf::macros::btf_map;
+use lb_common::about::About;
+use lb_common::backend::BackendRecord;
+use lb_common::client::{ClientBinding, ClientKey};
+use lb_common::listener::{ListenerCount, ListenerKey};
+use lb_common::maps::{BACKENDS_CAPACITY, LISTENERS_CAPACITY};
+
+/// Takes memory as it fills.
+const GROWS: usize = BPF_F_NO_PREALLOC as usize;
+
+#[btf_map]
+pub(crate) static ABOUT: Array<About, 1> = Array::new();
+
+#[btf_map]
+pub(crate) static BACKENDS: HashMap<u32, BackendRecord, { BACKENDS_CAPACITY as usize }, GROWS> =
+    HashMap::new();
+
+/// The configuration sets the size when it is made.
+#[btf_map]
+pub(crate) static CLIENTS: HashMap<ClientKey, ClientBinding, 1, GROWS> = HashMap::new();
+
+#[btf_map]
+pub(crate) static LISTENERS: HashMap<
+    ListenerKey,
+    ListenerCount,
+    { LISTENERS_CAPACITY as usize },
+    GROWS,
+> = HashMap::new();
