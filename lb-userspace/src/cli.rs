@@ -1,0 +1,179 @@
+//! The command line: what may be asked, and the only code that writes to the terminal.
+
+use std::fmt::Display;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+mod status;
+
+use crate::config::check::check;
+use crate::config::complaint::Complaints;
+use crate::config::{self, Config};
+use crate::control::{self, Reply, Request};
+use crate::daemon::{self, AtExit};
+
+/// `EX_CONFIG` of sysexits.h.
+const EXIT_CONFIG: u8 = 78;
+
+/// An MQTT load balancer that gets out of the way.
+#[derive(Debug, Parser)]
+#[command(name = "sluice", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the balancer until SIGTERM or Ctrl-C
+    Run {
+        #[command(flatten)]
+        file: File,
+        /// Remove what is pinned in the kernel when the balancer ends
+        #[arg(long)]
+        detach_on_exit: bool,
+    },
+    /// Look for mistakes in a configuration, all of them at once
+    Check {
+        #[command(flatten)]
+        file: File,
+    },
+    /// Show what a running balancer does
+    Status {
+        /// The control socket, if it is not where the default configuration puts it
+        #[arg(long, value_name = "PATH", default_value = config::default::CONTROL)]
+        control: PathBuf,
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove what an ended balancer left pinned in the kernel
+    Detach {
+        #[command(flatten)]
+        file: File,
+    },
+}
+
+#[derive(Debug, Args)]
+struct File {
+    /// The configuration
+    #[arg(
+        short,
+        long = "config",
+        value_name = "FILE",
+        default_value = "/etc/sluice/sluice.toml"
+    )]
+    config: PathBuf,
+}
+
+/// Does what the command line says; the exit code is 78 where a configuration is at fault.
+pub fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&format_args!("sluice: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run {
+            file,
+            detach_on_exit,
+        } => with_config(&file.config, |config| {
+            log_to_stderr(&config.daemon)?;
+            let at_exit = if detach_on_exit {
+                AtExit::Detach
+            } else {
+                AtExit::Stay
+            };
+            Ok(daemon::run(config, at_exit)?)
+        }),
+        Command::Check { file } => with_config(&file.config, |_| {
+            say(&format_args!("{}: no problems", file.config.display()));
+            Ok(())
+        }),
+        Command::Status { control, json } => {
+            show_status(&control, json)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Detach { file } => with_config(&file.config, detach),
+    }
+}
+
+fn with_config(
+    path: &Path,
+    use_it: impl FnOnce(&Config) -> anyhow::Result<()>,
+) -> anyhow::Result<ExitCode> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("{}: could not read the configuration", path.display()))?;
+    match check(&text) {
+        Ok(config) => {
+            use_it(&config)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(complaints) => {
+            complain(&Complaints {
+                file: path.to_owned(),
+                list: complaints,
+            });
+            Ok(ExitCode::from(EXIT_CONFIG))
+        }
+    }
+}
+
+fn log_to_stderr(config: &config::Daemon) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.log)
+        .with_context(|| format!("daemon.log: `{}` is not a filter", config.log))?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    match config.log_format {
+        config::LogFormat::Json => log.json().init(),
+        config::LogFormat::Text => log.init(),
+    }
+    Ok(())
+}
+
+fn show_status(control: &Path, json: bool) -> anyhow::Result<()> {
+    let reply = control::ask(control, Request::Status).with_context(|| {
+        format!(
+            "no balancer answers on {}; is it running, and may you open it?",
+            control.display()
+        )
+    })?;
+    match reply {
+        Reply::Status(status) if json => say(&serde_json::to_string_pretty(&status)?),
+        Reply::Status(status) => say(&status::Table(&status)),
+        Reply::Error(error) => bail!("{error}"),
+    }
+    Ok(())
+}
+
+fn detach(config: &Config) -> anyhow::Result<()> {
+    if control::ask(&config.daemon.control, Request::Status).is_ok() {
+        bail!("a balancer is running on these pins; end it first");
+    }
+    Ok(daemon::detach(config)?)
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "this is what the command was asked for"
+)]
+fn say(text: &dyn Display) {
+    println!("{text}");
+}
+
+#[expect(clippy::print_stderr, reason = "there may be no log yet")]
+fn complain(text: &dyn Display) {
+    eprintln!("{text}");
+}

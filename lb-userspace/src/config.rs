@@ -1,0 +1,154 @@
+//! What the daemon believes: a configuration in which invalid states do not exist.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::{NonZeroU16, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub mod check;
+pub mod complaint;
+pub mod default;
+pub mod file;
+pub mod units;
+
+/// One whole configuration, as `check` lets it through.
+///
+/// Names are 1 to 31 bytes of printable ASCII without spaces. Timeouts are 10 ms to 1 h.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    pub daemon: Daemon,
+    pub kernel: Kernel,
+    pub limits: Limits,
+    /// At least one; names are unique, and no two addresses overlap.
+    pub listeners: Vec<Listener>,
+    /// At least one; names are unique.
+    pub pools: Vec<Pool>,
+}
+
+/// The process itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Daemon {
+    /// Threads that accept and relay, 1 to 1024; `None` is one for each CPU the process may use.
+    pub threads: Option<NonZeroUsize>,
+    /// The Unix socket that `sluice status` talks to; an absolute path of at most 107 bytes.
+    pub control: PathBuf,
+    /// A filter in the syntax of `tracing_subscriber::EnvFilter`.
+    pub log: String,
+    pub log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Json,
+    Text,
+}
+
+/// What may be asked of the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kernel {
+    pub mode: KernelMode,
+    /// A directory on a bpf file system, from the root; everything pinned lives below it.
+    pub pins: PathBuf,
+    /// Entries of the client table; 1 to 2^24.
+    pub clients_capacity: u32,
+    /// Interfaces to attach to, each once, 1 to 15 bytes; `None` is every one that is up.
+    pub interfaces: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KernelMode {
+    /// Use what can be loaded; name what cannot.
+    Auto,
+    /// Never touch it.
+    Off,
+    /// Do not start without it.
+    Required,
+}
+
+/// Bounds on what a client may take before it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest CONNECT, fixed header included; 64 B to 1 MiB.
+    pub connect_packet_bytes: usize,
+    /// From accept to the last byte of CONNECT.
+    pub connect_timeout: Duration,
+}
+
+/// Addresses where clients connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    pub name: String,
+    /// At least one. An IPv6 address takes IPv6 clients only.
+    pub bind: Vec<SocketAddr>,
+    /// The name of a pool that exists.
+    pub pool: String,
+    pub datapath: DataPath,
+}
+
+/// Which data path the operator wants for established connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataPath {
+    /// The fastest that is eligible.
+    Auto,
+    /// Read and written by the daemon.
+    Copy,
+}
+
+/// Brokers that may serve the same clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    pub name: String,
+    pub balance: Balance,
+    /// For one TCP connect to a backend.
+    pub dial_timeout: Duration,
+    /// From CONNECT sent to the first whole packet of the backend.
+    pub connack_timeout: Duration,
+    /// Backends tried for one client before it is refused; 1 to 100.
+    pub attempts: NonZeroUsize,
+    /// At least one; names are unique in all pools.
+    pub backends: Vec<Backend>,
+}
+
+/// How the first choice for a client is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    /// Consistent hash of the client id; of the client's address where the id is empty.
+    ClientId,
+    /// In turn, by weight.
+    RoundRobin,
+}
+
+/// An MQTT broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    /// Fits a field of the `BACKENDS` map.
+    pub name: String,
+    /// No address of a listener, as far as that is known without a resolver.
+    pub address: HostPort,
+    /// 1 to 256.
+    pub weight: NonZeroU16,
+}
+
+/// An IP address or a DNS name, with a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort {
+    pub host: Host,
+    /// 1 to 65535.
+    pub port: NonZeroU16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Host {
+    Ip(std::net::IpAddr),
+    Name(String),
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::Ip(ip) => SocketAddr::new(*ip, self.port.get()).fmt(f),
+            Host::Name(name) => write!(f, "{name}:{}", self.port),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The tables that say how the process works: `[daemon]`, `[kernel]`, `[limits]`.
+
+use std::num::NonZeroUsize;
+
+use tracing_subscriber::EnvFilter;
+
+use super::report::Report;
+use super::rules;
+use crate::config::complaint::Fault;
+use crate::config::file::{self, Quantity};
+use crate::config::{Daemon, Kernel, KernelMode, Limits, LogFormat, default, units};
+
+pub(super) fn daemon(written: file::Daemon, report: &mut Report<'_>) -> Daemon {
+    let file::Daemon {
+        threads,
+        control,
+        log,
+        log_format,
+    } = written;
+
+    Daemon {
+        threads: report.optional(threads, default::THREADS, |count| {
+            rules::number(*count, &(0..=1024)).map(NonZeroUsize::new)
+        }),
+        control: report.optional(control, default::CONTROL.into(), |path| {
+            rules::socket(path, default::CONTROL)
+        }),
+        log: report.optional(log, default::LOG.into(), |text| filter(text)),
+        log_format: report.optional(log_format, default::LOG_FORMAT, |text| {
+            rules::choice(
+                text,
+                &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+            )
+        }),
+    }
+}
+
+pub(super) fn kernel(written: file::Kernel, report: &mut Report<'_>) -> Kernel {
+    let file::Kernel {
+        mode,
+        pins,
+        clients_capacity,
+        interfaces,
+    } = written;
+    let interfaces = report.each(&interfaces, |name| rules::interface(name));
+
+    Kernel {
+        mode: report.optional(mode, default::MODE, |text| rules::choice(text, &MODES)),
+        pins: report.optional(pins, default::PINS.into(), |path| {
+            rules::absolute(path, default::PINS)
+        }),
+        clients_capacity: report.optional(clients_capacity, default::CLIENTS_CAPACITY, |count| {
+            rules::number(*count, &(1..=1 << 24))
+        }),
+        interfaces: Some(interfaces).filter(|names| !names.is_empty()),
+    }
+}
+
+pub(super) fn limits(written: file::Limits, report: &mut Report<'_>) -> Limits {
+    let file::Limits {
+        connect_packet,
+        connect_timeout,
+    } = written;
+
+    Limits {
+        connect_packet_bytes: report.optional(
+            connect_packet,
+            default::CONNECT_PACKET_BYTES,
+            connect_packet_bytes,
+        ),
+        connect_timeout: report.optional(
+            connect_timeout,
+            default::CONNECT_TIMEOUT,
+            rules::duration,
+        ),
+    }
+}
+
+fn connect_packet_bytes(value: &Quantity) -> Result<usize, Fault> {
+    let bytes = units::size(&value.to_string())?;
+    if (64..=1 << 20).contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err(rules::outside("\"64B\"", "\"1MiB\""))
+    }
+}
+
+fn filter(text: &str) -> Result<String, Fault> {
+    if EnvFilter::builder().parse(text).is_ok() {
+        return Ok(text.to_owned());
+    }
+    let remedy = "write error, warn, info, debug or trace, or target=level as in \"lb_userspace::session=debug,info\"";
+    Err(Fault::new("is not a log filter", remedy))
+}
+
+const MODES: [(&str, KernelMode); 3] = [
+    ("auto", KernelMode::Auto),
+    ("off", KernelMode::Off),
+    ("required", KernelMode::Required),
+];

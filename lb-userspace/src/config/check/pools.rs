@@ -1,0 +1,94 @@
+//! `[[pools]]` and `[[pools.backends]]`: each one by itself.
+
+use std::num::{NonZeroU16, NonZeroUsize};
+
+use toml::Spanned;
+
+use super::report::{self, Report};
+use super::{address, rules};
+use crate::config::complaint::Fault;
+use crate::config::file::{self, Table};
+use crate::config::{Backend, Balance, Pool, default};
+
+/// The pools that are right; at least one, or a complaint.
+pub(super) fn check(
+    written: Vec<Spanned<Table<file::Pool>>>,
+    report: &mut Report<'_>,
+) -> Vec<Pool> {
+    if written.is_empty() {
+        report.missing(&report::ROOT, "pools");
+    }
+    written
+        .into_iter()
+        .filter_map(|one| pool(one, report))
+        .collect()
+}
+
+fn pool(written: Spanned<Table<file::Pool>>, report: &mut Report<'_>) -> Option<Pool> {
+    let owner = written.span();
+    let Table(file::Pool {
+        name,
+        balance,
+        dial_timeout,
+        connack_timeout,
+        attempts,
+        backends,
+    }) = written.into_inner();
+    let name = report.required(&owner, "name", name, |text| rules::name(text));
+    let balance = report.optional(balance, default::BALANCE, |text| {
+        rules::choice(text, &BALANCES)
+    });
+    let dial_timeout = report.optional(dial_timeout, default::DIAL_TIMEOUT, rules::duration);
+    let connack_timeout =
+        report.optional(connack_timeout, default::CONNACK_TIMEOUT, rules::duration);
+    let attempts = report.optional(attempts, default::ATTEMPTS, |count| {
+        let count = rules::number(*count, &(1..=100))?;
+        NonZeroUsize::new(count).ok_or_else(|| rules::outside(1, 100))
+    });
+    if backends.is_empty() {
+        report.missing(&owner, "backends");
+    }
+    let backends = backends.into_iter().filter_map(|one| backend(one, report));
+    let backends = backends.collect();
+
+    Some(Pool {
+        name: name?,
+        balance,
+        dial_timeout,
+        connack_timeout,
+        attempts,
+        backends,
+    })
+}
+
+fn backend(written: Spanned<Table<file::Backend>>, report: &mut Report<'_>) -> Option<Backend> {
+    let owner = written.span();
+    let Table(file::Backend {
+        name,
+        address,
+        weight,
+    }) = written.into_inner();
+    let name = report.required(&owner, "name", name, |text| rules::name(text));
+    let address = report.required(&owner, "address", address, |text| address::backend(text));
+    let weight = report.optional(weight, default::WEIGHT, |weight| share(*weight));
+
+    Some(Backend {
+        name: name?,
+        address: address?,
+        weight,
+    })
+}
+
+fn share(weight: i64) -> Result<NonZeroU16, Fault> {
+    if weight == 0 {
+        let remedy = "remove the backend to disable it, or write from 1 to 256";
+        return Err(Fault::new("is not allowed", remedy));
+    }
+    let weight = rules::number(weight, &(1..=256))?;
+    NonZeroU16::new(weight).ok_or_else(|| rules::outside(1, 256))
+}
+
+const BALANCES: [(&str, Balance); 2] = [
+    ("client_id", Balance::ClientId),
+    ("round_robin", Balance::RoundRobin),
+];

@@ -1,0 +1,121 @@
+//! What single values may be: numbers in a range, words from a list, names, paths.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::nearest::nearest;
+use crate::config::complaint::Fault;
+use crate::config::file::Quantity;
+use crate::config::units;
+
+/// A number in a range that fits `T`.
+pub(super) fn number<T>(value: i64, range: &RangeInclusive<i64>) -> Result<T, Fault>
+where
+    T: TryFrom<i64>,
+{
+    let inside = Some(value).filter(|value| range.contains(value));
+    inside
+        .and_then(|value| T::try_from(value).ok())
+        .ok_or_else(|| outside(range.start(), range.end()))
+}
+
+pub(super) fn duration(value: &Quantity) -> Result<Duration, Fault> {
+    let duration = units::duration(&value.to_string())?;
+    if duration.is_zero() {
+        let remedy = "write from \"10ms\" to \"1h\"; this limit cannot be switched off";
+        return Err(Fault::new("is not allowed", remedy));
+    }
+    if !TIMEOUTS.contains(&duration) {
+        return Err(outside("\"10ms\"", "\"1h\""));
+    }
+    Ok(duration)
+}
+
+pub(super) fn outside(from: impl fmt::Display, to: impl fmt::Display) -> Fault {
+    Fault::new("is out of range", format!("write from {from} to {to}"))
+}
+
+/// One of the words that a key takes.
+pub(super) fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, Fault> {
+    let exact = choices.iter().find(|(word, _)| *word == text);
+    let (_, value) = exact.ok_or_else(|| {
+        let words = choices.iter().map(|(word, _)| *word);
+        let remedy = match nearest(text, words.clone()) {
+            Some(meant) => format!("did you mean {meant:?}?"),
+            None => format!("write {}", either(words)),
+        };
+        Fault::new("is not a known value", remedy)
+    })?;
+    Ok(*value)
+}
+
+/// `"a", "b" or "c"`.
+pub(super) fn either<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
+    let quoted: Vec<_> = words.into_iter().map(|word| format!("{word:?}")).collect();
+    match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => quoted.concat(),
+    }
+}
+
+/// A name of a listener, a pool or a backend.
+pub(super) fn name(text: &str) -> Result<String, Fault> {
+    let problem = if text.is_empty() {
+        Some("is empty".to_owned())
+    } else if !text.chars().all(|c| c.is_ascii_graphic()) {
+        Some("has a space or another character that is not printable ASCII".to_owned())
+    } else if text.len() > NAME_BYTES {
+        Some(format!("is {} bytes long", text.len()))
+    } else {
+        None
+    };
+
+    problem.map_or_else(
+        || Ok(text.to_owned()),
+        |problem| {
+            let remedy = "write a word of 1 to 31 printable ASCII characters, without spaces";
+            Err(Fault::new(problem, remedy))
+        },
+    )
+}
+
+/// The name of a network interface, as Linux limits it.
+pub(super) fn interface(text: &str) -> Result<String, Fault> {
+    let wrong = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
+    let fits = (1..=INTERFACE_BYTES).contains(&text.len());
+    if fits && text != "." && text != ".." && !text.contains(wrong) {
+        return Ok(text.to_owned());
+    }
+    let remedy = "write it as `ip link` shows it: 1 to 15 bytes, without space, / and :";
+    Err(Fault::new("cannot be the name of an interface", remedy))
+}
+
+/// A path that does not depend on where the daemon was started.
+pub(super) fn absolute(text: &str, example: &str) -> Result<PathBuf, Fault> {
+    if text.contains('\0') {
+        return Err(Fault::new("has a NUL character", "remove it"));
+    }
+    if !Path::new(text).is_absolute() {
+        let remedy = format!("write it from the root, such as {example:?}");
+        return Err(Fault::new("is not an absolute path", remedy));
+    }
+    Ok(PathBuf::from(text))
+}
+
+/// A path that fits the address of a Unix socket.
+pub(super) fn socket(text: &str, example: &str) -> Result<PathBuf, Fault> {
+    if text.len() > SOCKET_PATH_BYTES {
+        let problem = format!("is {} bytes long", text.len());
+        let remedy = "write at most 107 bytes, as more do not fit the address of a Unix socket";
+        return Err(Fault::new(problem, remedy));
+    }
+    absolute(text, example)
+}
+
+const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
+const NAME_BYTES: usize = 31;
+const INTERFACE_BYTES: usize = 15;
+/// `sun_path` of unix(7) without its final NUL.
+const SOCKET_PATH_BYTES: usize = 107;

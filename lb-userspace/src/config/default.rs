@@ -1,0 +1,27 @@
+//! The value of every key that a file leaves out; `conf/sluice.toml` shows the same.
+
+use std::num::{NonZeroU16, NonZeroUsize};
+use std::time::Duration;
+
+use super::{Balance, DataPath, KernelMode, LogFormat};
+
+pub const THREADS: Option<NonZeroUsize> = None;
+pub const CONTROL: &str = "/run/sluice/control.sock";
+pub const LOG: &str = "info";
+pub const LOG_FORMAT: LogFormat = LogFormat::Text;
+
+pub const MODE: KernelMode = KernelMode::Auto;
+pub const PINS: &str = "/sys/fs/bpf/sluice";
+pub const CLIENTS_CAPACITY: u32 = 1 << 20;
+
+pub const CONNECT_PACKET_BYTES: usize = 64 * 1024;
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub const DATAPATH: DataPath = DataPath::Auto;
+
+pub const BALANCE: Balance = Balance::ClientId;
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
+pub const CONNACK_TIMEOUT: Duration = Duration::from_secs(10);
+pub const ATTEMPTS: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not 0");
+
+pub const WEIGHT: NonZeroU16 = NonZeroU16::MIN;

@@ -1,0 +1,190 @@
+//! What the user wrote: every key may be missing, every value knows where it stands.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use toml::Spanned;
+use toml::de::{DeValue, Error, ValueDeserializer};
+
+/// A value, if it was written, with its place in the text.
+pub type Value<T> = Option<Spanned<T>>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct File {
+    pub daemon: Table<Daemon>,
+    pub kernel: Table<Kernel>,
+    pub limits: Table<Limits>,
+    pub listeners: Vec<Spanned<Table<Listener>>>,
+    pub pools: Vec<Spanned<Table<Pool>>>,
+}
+
+impl File {
+    /// Reads a tree up to its first unknown key or wrong type.
+    ///
+    /// # Errors
+    ///
+    /// What it stumbled over; the span leads to it.
+    pub fn read(tree: Spanned<DeValue<'_>>) -> Result<Self, Error> {
+        Self::deserialize(ValueDeserializer::from(tree))
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Daemon {
+    pub threads: Value<i64>,
+    pub control: Value<String>,
+    pub log: Value<String>,
+    pub log_format: Value<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Kernel {
+    pub mode: Value<String>,
+    pub pins: Value<String>,
+    pub clients_capacity: Value<i64>,
+    pub interfaces: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    pub connect_packet: Value<Quantity>,
+    pub connect_timeout: Value<Quantity>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Listener {
+    pub name: Value<String>,
+    pub bind: Vec<Spanned<String>>,
+    pub pool: Value<String>,
+    pub datapath: Value<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pool {
+    pub name: Value<String>,
+    pub balance: Value<String>,
+    pub dial_timeout: Value<Quantity>,
+    pub connack_timeout: Value<Quantity>,
+    pub attempts: Value<i64>,
+    pub backends: Vec<Spanned<Table<Backend>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Backend {
+    pub name: Value<String>,
+    pub address: Value<String>,
+    pub weight: Value<i64>,
+}
+
+/// A duration or a size. A bare number is taken too, so that the complaint can name the unit.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "a string with a unit")]
+pub enum Quantity {
+    Text(String),
+    Number(i64),
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => text.fmt(f),
+            Self::Number(number) => number.fmt(f),
+        }
+    }
+}
+
+/// A table and nothing else: a derived struct would also take a list of its values.
+#[derive(Debug, Default)]
+pub struct Table<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(TableVisitor(PhantomData))
+    }
+}
+
+struct TableVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for TableVisitor<T> {
+    type Value = Table<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a table")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Table)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without `..`, so that a new key does not compile until it is asserted here.
+    #[test]
+    fn every_key_is_shown_in_the_reference() {
+        let text = include_str!("../../../conf/sluice.toml");
+        let File {
+            daemon:
+                Table(Daemon {
+                    threads,
+                    control,
+                    log,
+                    log_format,
+                }),
+            kernel:
+                Table(Kernel {
+                    mode,
+                    pins,
+                    clients_capacity,
+                    interfaces: _,
+                }),
+            limits:
+                Table(Limits {
+                    connect_packet,
+                    connect_timeout,
+                }),
+            mut listeners,
+            mut pools,
+        } = toml::from_str(text).unwrap();
+        let Table(Listener {
+            name,
+            bind,
+            pool,
+            datapath,
+        }) = listeners.remove(0).into_inner();
+        assert!(name.is_some() && !bind.is_empty() && pool.is_some() && datapath.is_some());
+        let Table(Pool {
+            name,
+            balance,
+            dial_timeout,
+            connack_timeout,
+            attempts,
+            mut backends,
+        }) = pools.remove(0).into_inner();
+        assert!(name.is_some() && balance.is_some() && attempts.is_some());
+        let Table(Backend {
+            name,
+            address,
+            weight,
+        }) = backends.remove(0).into_inner();
+        assert!(name.is_some() && address.is_some() && weight.is_some());
+
+        assert!(threads.is_some() && control.is_some() && log.is_some() && log_format.is_some());
+        assert!(mode.is_some() && pins.is_some() && clients_capacity.is_some());
+        assert!(connect_packet.is_some() && connect_timeout.is_some());
+        assert!(dial_timeout.is_some() && connack_timeout.is_some());
+        assert!(text.contains("\ninterfaces = []\n"));
+    }
+}

@@ -1,0 +1,83 @@
+//! What `sluice status` tells; the JSON of `--json` is these types.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// The daemon at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub pid: u32,
+    /// In seconds of Unix time.
+    pub since: u64,
+    pub threads: usize,
+    pub kernel: Kernel,
+    pub datapath: DataPath,
+    /// What is not as good as it could be, and how to mend it.
+    pub downgrades: Vec<String>,
+    pub listeners: Vec<Listener>,
+    pub backends: Vec<Backend>,
+    pub refused: Vec<Refused>,
+    pub bytes: Bytes,
+}
+
+/// The kernel half.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kernel {
+    pub loaded: bool,
+    /// The interfaces it is attached to.
+    pub interfaces: Vec<String>,
+    /// Where its maps, programs and links are pinned.
+    pub pins: Option<String>,
+    /// Sessions that are not listed in `CLIENTS`, since it was full.
+    pub unlisted: u64,
+}
+
+/// How established connections travel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataPath {
+    pub path: String,
+    pub because: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    pub name: String,
+    pub addresses: Vec<SocketAddr>,
+    pub pool: String,
+    /// Connections accepted since the daemon started.
+    pub accepted: u64,
+    /// SYNs the kernel half has seen since it was pinned.
+    pub syns: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    pub pool: String,
+    pub name: String,
+    pub address: SocketAddr,
+    pub weight: u16,
+    /// Its key in the `BACKENDS` map.
+    pub number: u32,
+    /// Sessions open now.
+    pub connections: u64,
+    /// Sessions opened since the daemon started.
+    pub opened: u64,
+    /// Attempts without an answer to CONNECT.
+    pub failed: u64,
+}
+
+/// Clients turned away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    pub reason: String,
+    pub count: u64,
+}
+
+/// Bytes carried on the copy path since the daemon started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bytes {
+    pub from_clients: u64,
+    pub from_brokers: u64,
+}

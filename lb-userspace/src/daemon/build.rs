@@ -1,0 +1,165 @@
+//! From a configuration to what runs.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use super::{Failure, worker};
+use crate::balance::{Balancer, Member};
+use crate::config::{self, Config, Host, HostPort};
+use crate::counters::{Counter, Gauge};
+use crate::kernel::tables::Tables;
+use crate::listen::{self, Sharing};
+use crate::registry::Registry;
+use crate::relay::copy::Tally;
+use crate::session::refuse::Refusals;
+use crate::session::{Listener, World};
+use crate::upstream::{Backend, Pool};
+
+/// Session numbers go up by one; a restart continues above all that a faster clock could have used.
+const SESSIONS_A_SECOND: u64 = 1 << 24;
+
+/// Listening sockets for each thread.
+///
+/// Threads share an address, so another process of the same user could share it as well; binding it
+/// alone first finds that out.
+pub(super) fn sockets(
+    config: &Config,
+    threads: NonZeroUsize,
+) -> Result<Vec<worker::Sockets>, Failure> {
+    for_each_address(config, |address| {
+        listen::bind(address, Sharing::Alone).map(drop)
+    })?;
+    let mut sockets: Vec<worker::Sockets> = Vec::new();
+    for _ in 0..threads.get() {
+        sockets.push(for_each_address(config, |address| {
+            listen::bind(address, Sharing::BetweenThreads)
+        })?);
+    }
+    Ok(sockets)
+}
+
+/// Pairs what `bind` makes of every address with the index of its listener.
+fn for_each_address<T>(
+    config: &Config,
+    bind: impl Fn(SocketAddr) -> io::Result<T>,
+) -> Result<Vec<(usize, T)>, Failure> {
+    let mut made = Vec::new();
+    for (index, listener) in config.listeners.iter().enumerate() {
+        for address in &listener.bind {
+            let one = bind(*address).map_err(|source| Failure::Bind {
+                name: listener.name.clone(),
+                address: *address,
+                source,
+            })?;
+            made.push((index, one));
+        }
+    }
+    Ok(made)
+}
+
+pub(super) fn world(
+    config: &Config,
+    mut tables: Option<Tables>,
+    since: u64,
+    clock: fn() -> u64,
+) -> Result<World, Failure> {
+    let pools = pools(config, tables.as_mut())?;
+    if let Some(tables) = &mut tables {
+        pools
+            .iter()
+            .flat_map(|pool| &pool.backends)
+            .for_each(|backend| tables.count(backend));
+    }
+    let listeners = config
+        .listeners
+        .iter()
+        .filter_map(|listener| {
+            // The check of the configuration lets no listener without its pool through.
+            let pool = pools.iter().find(|pool| pool.name == listener.pool)?;
+            Some(Listener {
+                name: listener.name.clone(),
+                addresses: listener.bind.clone(),
+                pool: Arc::clone(pool),
+                accepted: Counter::default(),
+            })
+        })
+        .collect();
+    Ok(World {
+        limits: config.limits,
+        listeners,
+        pools,
+        registry: Arc::new(Registry::new(tables, since * SESSIONS_A_SECOND)),
+        refusals: Refusals::default(),
+        copied: Tally::default(),
+        clock,
+    })
+}
+
+fn pools(config: &Config, tables: Option<&mut Tables>) -> Result<Vec<Arc<Pool>>, Failure> {
+    let names: Vec<&str> = config
+        .pools
+        .iter()
+        .flat_map(|pool| pool.backends.iter().map(|backend| backend.name.as_str()))
+        .collect();
+    let mut numbers = match tables {
+        Some(tables) => tables.number(&names)?,
+        None => (0..).take(names.len()).collect(),
+    }
+    .into_iter();
+    config
+        .pools
+        .iter()
+        .map(|config| pool(config, &mut numbers).map(Arc::new))
+        .collect()
+}
+
+fn pool(config: &config::Pool, numbers: &mut impl Iterator<Item = u32>) -> Result<Pool, Failure> {
+    let member = |backend: &config::Backend| Member {
+        name: backend.name.clone(),
+        weight: backend.weight.get(),
+    };
+    let members: Vec<Member> = config.backends.iter().map(member).collect();
+    let backends = config
+        .backends
+        .iter()
+        .zip(numbers)
+        .map(|(config, number)| backend(config, number).map(Arc::new))
+        .collect::<Result<_, _>>()?;
+    Ok(Pool {
+        name: config.name.clone(),
+        balancer: Balancer::new(config.balance, &members),
+        backends,
+        dial_timeout: config.dial_timeout,
+        connack_timeout: config.connack_timeout,
+        attempts: config.attempts,
+    })
+}
+
+fn backend(config: &config::Backend, number: u32) -> Result<Backend, Failure> {
+    let address = resolve(&config.address).map_err(|source| Failure::Address {
+        name: config.name.clone(),
+        host: config.address.to_string(),
+        source,
+    })?;
+    Ok(Backend {
+        number,
+        name: config.name.clone(),
+        address,
+        weight: config.weight.get(),
+        connections: Gauge::default(),
+        opened: Counter::default(),
+        failed: Counter::default(),
+    })
+}
+
+fn resolve(address: &HostPort) -> io::Result<SocketAddr> {
+    match &address.host {
+        Host::Ip(ip) => Ok(SocketAddr::new(*ip, address.port.get())),
+        Host::Name(name) => (name.as_str(), address.port.get())
+            .to_socket_addrs()?
+            .next()
+            .ok_or_else(|| io::ErrorKind::NotFound.into()),
+    }
+}

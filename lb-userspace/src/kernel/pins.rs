@@ -1,0 +1,219 @@
+//! What is pinned, and where: maps, programs and links below one directory of a bpf file system.
+
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use aya::maps::MapData;
+use aya::programs::SchedClassifier;
+use lb_common::{LAYOUT, about::About, maps};
+use nix::mount::{MsFlags, mount};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use thiserror::Error;
+
+/// Where a bpf file system is mounted on a host that is set up as usual.
+const USUAL_MOUNT: &str = "/sys/fs/bpf";
+
+#[derive(Debug, Error)]
+pub enum PinError {
+    #[error("{path}: {action}")]
+    File {
+        path: PathBuf,
+        action: &'static str,
+        source: io::Error,
+    },
+    #[error(
+        "the pins below {path} are of layout {found}, this version has layout {LAYOUT}; \
+         end the connections they carry and remove them with `sluice detach`"
+    )]
+    Layout { path: PathBuf, found: u32 },
+    #[error("{path} is not on a bpf file system; mount one with `mount -t bpf bpf {USUAL_MOUNT}`")]
+    NotBpf { path: PathBuf },
+    #[error("{path}: could not pin")]
+    Pin {
+        path: PathBuf,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("{path}: could not read the pinned map")]
+    Read {
+        path: PathBuf,
+        source: aya::maps::MapError,
+    },
+}
+
+/// The directory of the configuration.
+#[derive(Debug)]
+pub struct Pins(PathBuf);
+
+impl Pins {
+    /// Makes the directories where they are missing, and refuses pins of another layout.
+    pub(super) fn prepare(root: &Path) -> Result<Self, PinError> {
+        let parent = root.parent().unwrap_or(root);
+        if parent == Path::new(USUAL_MOUNT) && !is_bpf(parent) {
+            // systemd does this at boot; containers and small systems often do not.
+            mount(
+                Some("bpf"),
+                parent,
+                Some("bpf"),
+                MsFlags::empty(),
+                None::<&str>,
+            )
+            .map_err(|errno| file(parent, "could not mount a bpf file system")(errno.into()))?;
+        }
+        if !is_bpf(parent) {
+            return Err(PinError::NotBpf {
+                path: root.to_owned(),
+            });
+        }
+        let pins = Self(root.to_owned());
+        for directory in [root.to_owned(), pins.maps(), pins.programs(), pins.links()] {
+            make(&directory)?;
+        }
+        pins.check_layout()?;
+        Ok(pins)
+    }
+
+    /// Pins that are there already, to remove them.
+    pub fn existing(root: &Path) -> Option<Self> {
+        root.is_dir().then(|| Self(root.to_owned()))
+    }
+
+    fn maps(&self) -> PathBuf {
+        self.0.join("maps")
+    }
+
+    fn programs(&self) -> PathBuf {
+        self.0.join("progs")
+    }
+
+    fn links(&self) -> PathBuf {
+        self.0.join("links")
+    }
+
+    pub(super) fn map(&self, name: &str) -> PathBuf {
+        self.maps().join(name)
+    }
+
+    /// A dot may not stand in the name of a pin, and VLAN interfaces have one.
+    pub(super) fn link(&self, interface: &str) -> PathBuf {
+        self.links().join(interface.replace('.', "@"))
+    }
+
+    fn check_layout(&self) -> Result<(), PinError> {
+        let path = self.map(maps::ABOUT);
+        if !path.exists() {
+            return Ok(());
+        }
+        let read = |source| PinError::Read {
+            path: path.clone(),
+            source,
+        };
+        let about = MapData::from_pin(&path).map_err(read)?;
+        let about = aya::maps::Array::<_, About>::try_from(aya::maps::Map::Array(about));
+        let found = match about.map_err(read)?.get(&0, 0) {
+            // A daemon that ended between making the map and writing to it.
+            Ok(about) if about.layout == 0 => LAYOUT,
+            Ok(about) => about.layout,
+            Err(source) => return Err(read(source)),
+        };
+        if found == LAYOUT {
+            return Ok(());
+        }
+        Err(PinError::Layout {
+            path: self.0.clone(),
+            found,
+        })
+    }
+
+    /// Pins a program in the place of one with the same name.
+    pub(super) fn pin_program(
+        &self,
+        name: &str,
+        program: &mut SchedClassifier,
+    ) -> Result<(), PinError> {
+        let path = self.programs().join(name);
+        remove(&path)?;
+        program.pin(&path).map_err(|error| PinError::Pin {
+            path,
+            source: error.into(),
+        })
+    }
+
+    /// Detaches from interfaces that are no longer wanted.
+    pub(super) fn forget_links_except(&self, interfaces: &[String]) -> Result<(), PinError> {
+        let wanted: Vec<PathBuf> = interfaces.iter().map(|name| self.link(name)).collect();
+        for link in list(&self.links())? {
+            if !wanted.contains(&link) {
+                remove(&link)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes everything; a link without its pin and its process detaches.
+    ///
+    /// # Errors
+    ///
+    /// The first file that could not be removed.
+    pub fn remove_all(self) -> Result<(), PinError> {
+        for directory in [self.links(), self.programs(), self.maps()] {
+            for pin in list(&directory)? {
+                remove(&pin)?;
+            }
+            remove_directory(&directory)?;
+        }
+        remove_directory(&self.0)
+    }
+}
+
+fn is_bpf(path: &Path) -> bool {
+    statfs(path).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC)
+}
+
+fn file(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> PinError {
+    let path = path.to_owned();
+    move |source| PinError::File {
+        path,
+        action,
+        source,
+    }
+}
+
+/// Client ids are nobody's business but root's.
+fn make(directory: &Path) -> Result<(), PinError> {
+    match fs::DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(file(directory, "could not make the directory")(error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn list(directory: &Path) -> Result<Vec<PathBuf>, PinError> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(file(directory, "could not list"))?,
+    };
+    entries
+        .map(|entry| Ok(entry.map_err(file(directory, "could not list"))?.path()))
+        .collect()
+}
+
+/// Removes a pin; it is no error that there is none.
+pub(super) fn remove(pin: &Path) -> Result<(), PinError> {
+    match fs::remove_file(pin) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(file(pin, "could not remove")(error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn remove_directory(directory: &Path) -> Result<(), PinError> {
+    match fs::remove_dir(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(file(directory, "could not remove")(error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

@@ -1,0 +1,39 @@
+//! Sluice: an MQTT load balancer. It reads one CONNECT, chooses a broker and gets out of the way.
+//!
+//! Modules stand in the order of their layers; each may use those before it, none after it
+//! (`cargo xtask layers` checks). For reading: `session`, `mqtt::connect`, `balance`, `relay::copy`,
+//! `registry`, `kernel`, `daemon`.
+
+#![deny(unsafe_code)]
+
+// Protocols: no I/O, no clock, no tokio.
+pub mod balance;
+pub mod mqtt;
+
+pub mod config;
+
+// State.
+pub mod counters;
+pub mod drain;
+pub mod upstream;
+
+// The kernel and what is written there.
+mod sys;
+
+pub mod kernel;
+pub mod registry;
+
+// Transport.
+pub mod dial;
+pub mod listen;
+pub mod relay;
+
+// The spine.
+pub mod session;
+
+// The office.
+pub mod control;
+
+pub mod daemon;
+
+pub mod cli;

@@ -1,0 +1,3 @@
+//! How the bytes of an established connection travel.
+
+pub mod copy;

@@ -1,0 +1,202 @@
+//! The copy path: the daemon reads from one socket and writes to the other.
+//!
+//! A connection that says nothing holds no buffer: bytes are read into a buffer that all
+//! connections of a thread share, and only what the other side did not take at once is kept. That
+//! is also the back-pressure: nothing more is read before it is gone.
+//!
+//! Each direction ends on its own. What one side sent before it closed or reset is delivered before
+//! the other side learns of it: an MQTT 5.0 broker says why it disconnects and then closes, often
+//! with a reset, since the client was still sending.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::time::Duration;
+
+use bytes::Bytes;
+use socket2::SockRef;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::task::coop;
+use tokio::time;
+
+use crate::counters::Counter;
+
+/// Bytes read at once; the size of the buffer each thread has.
+const SCRATCH_BYTES: usize = 64 * 1024;
+/// A half-closed connection ends when the open half was silent for this long.
+const HALF_CLOSED_IDLE: Duration = Duration::from_secs(60);
+/// How long a client may keep sending what nobody will read.
+const LINGER: Duration = Duration::from_secs(2);
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into());
+}
+
+/// Bytes moved in each direction.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub from_client: Counter,
+    pub from_broker: Counter,
+}
+
+/// Bytes that were read before the relay began and are still to be written.
+#[derive(Debug)]
+pub struct Pending {
+    pub to_broker: Bytes,
+    pub to_client: Bytes,
+}
+
+/// Why a direction ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The sender closed or reset; everything it sent has been passed on.
+    Sender,
+    /// The receiver takes no more.
+    Receiver,
+}
+
+/// Relays until both directions have ended; counts into `tally` as it goes.
+pub async fn relay(
+    client: &mut TcpStream,
+    broker: &mut TcpStream,
+    pending: Pending,
+    tally: &Tally,
+) {
+    let (client_read, client_write) = client.split();
+    let (broker_read, broker_write) = broker.split();
+    let up = carry(
+        client_read,
+        broker_write,
+        pending.to_broker,
+        &tally.from_client,
+    );
+    let down = carry(
+        broker_read,
+        client_write,
+        pending.to_client,
+        &tally.from_broker,
+    );
+    if both(up, down, tally).await == Some(End::Receiver) {
+        linger(client).await;
+    }
+}
+
+/// Runs both directions to their ends; tells how the one from the client ended.
+async fn both(
+    up: impl Future<Output = End>,
+    down: impl Future<Output = End>,
+    tally: &Tally,
+) -> Option<End> {
+    let (mut up, mut down) = (pin!(up), pin!(down));
+    let up_ended = tokio::select! {
+        ended = &mut up => Some(ended),
+        _ = &mut down => None,
+    };
+    if up_ended.is_some() {
+        finish(down, &tally.from_broker).await;
+        return up_ended;
+    }
+    finish(up, &tally.from_client).await
+}
+
+/// Carries one direction to its end, then closes it for the receiver.
+async fn carry(from: ReadHalf<'_>, mut to: WriteHalf<'_>, pending: Bytes, moved: &Counter) -> End {
+    let Ok(()) = to.write_all(&pending).await else {
+        return End::Receiver;
+    };
+    moved.add(pending.len() as u64);
+    drop(pending);
+
+    let end = pump(&from, &mut to, moved).await;
+    if end == End::Sender
+        && let Err(error) = to.shutdown().await
+    {
+        tracing::trace!(%error, "receiver was gone before it could be told");
+    }
+    end
+}
+
+async fn pump(from: &ReadHalf<'_>, to: &mut WriteHalf<'_>, moved: &Counter) -> End {
+    loop {
+        // A pair of fast peers must not keep the thread from all the others.
+        coop::consume_budget().await;
+        if from.readable().await.is_err() {
+            return End::Sender;
+        }
+        match SCRATCH.with_borrow_mut(|scratch| shift(from, to, scratch)) {
+            Ok(Shifted::Nothing) => {}
+            Ok(Shifted::All(count)) => moved.add(count as u64),
+            Ok(Shifted::Rest(count, rest)) => {
+                if to.write_all(&rest).await.is_err() {
+                    return End::Receiver;
+                }
+                moved.add(count as u64);
+            }
+            Err(end) => return end,
+        }
+    }
+}
+
+enum Shifted {
+    Nothing,
+    All(usize),
+    /// So much was read, and this of it is still to be written.
+    Rest(usize, Vec<u8>),
+}
+
+/// Reads once and writes once, without waiting.
+fn shift(from: &ReadHalf<'_>, to: &WriteHalf<'_>, scratch: &mut [u8]) -> Result<Shifted, End> {
+    let count = match from.try_read(scratch) {
+        Ok(0) => return Err(End::Sender),
+        Ok(count) => count,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Shifted::Nothing),
+        Err(_) => return Err(End::Sender),
+    };
+    let written = match to.try_write(&scratch[..count]) {
+        Ok(written) => written,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+        Err(_) => return Err(End::Receiver),
+    };
+    if written == count {
+        return Ok(Shifted::All(count));
+    }
+    Ok(Shifted::Rest(count, scratch[written..count].to_vec()))
+}
+
+/// Lets the direction that is left come to its end, unless it falls silent.
+async fn finish(mut rest: Pin<&mut impl Future<Output = End>>, moved: &Counter) -> Option<End> {
+    loop {
+        let before = moved.value();
+        match time::timeout(HALF_CLOSED_IDLE, &mut rest).await {
+            Ok(end) => return Some(end),
+            Err(_) if moved.value() == before => return None,
+            Err(_) => {}
+        }
+    }
+}
+
+/// Reads and forgets what the client still sends.
+///
+/// Closing a socket with unread bytes makes the kernel send a reset, and a reset may overtake, at
+/// the client, the last words of the broker.
+async fn linger(client: &TcpStream) {
+    if let Err(error) = SockRef::from(client).shutdown(std::net::Shutdown::Write) {
+        tracing::trace!(%error, "client was gone before it could be told");
+    }
+    let forget = async {
+        while client.readable().await.is_ok() {
+            match SCRATCH.with_borrow_mut(|scratch| client.try_read(scratch)) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    };
+    if time::timeout(LINGER, forget).await.is_err() {
+        tracing::debug!("client keeps sending after its broker has gone");
+    }
+}
