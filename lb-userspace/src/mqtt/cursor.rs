@@ -189,29 +189,39 @@ impl<'a> Cursor<'a> {
         let arrived = self.bytes.len().min(span.end);
         let fresh = self.bytes.get(from..arrived).unwrap_or_default();
 
-        let (sound, flaw) = match str::from_utf8(fresh) {
-            Ok(text) => (text.as_bytes(), None),
-            Err(error) => (&fresh[..error.valid_up_to()], error.error_len()),
-        };
-        if let Some(offset) = sound.iter().position(|byte| is_forbidden(*byte)) {
-            return Err(self.wrong_at(from + offset, What::Character(field)));
-        }
-        let stopped = from + sound.len();
-        if let Some(flaw) = flaw {
-            // [MQTT-1.5.3-1]: the byte that starts a character is wrong, or one behind it.
-            let is_start = matches!(self.bytes[stopped], 0xc2..=0xf4);
-            let at = if is_start { stopped + flaw } else { stopped };
-            return Err(self.wrong_at(at, What::Utf8(field)));
+        match sound_bytes(fresh, is_forbidden) {
+            Ok(len) => self.proven = from + len,
+            Err((offset, what)) => return Err(self.wrong_at(from + offset, what(field))),
         }
         if arrived < span.end {
-            self.proven = stopped;
             return Err(Stop::More);
         }
         self.at = span.end;
-        if stopped < span.end {
+        if self.proven < span.end {
             return Err(self.wrong(What::Utf8(field)));
         }
         Ok(span)
+    }
+}
+
+/// Names what is wrong with the field of that name.
+type Flaw = fn(&'static str) -> What;
+
+/// Counts the bytes of whole and allowed characters at the front of a text, or finds the
+/// first byte that no text goes on with.
+fn sound_bytes(text: &[u8], is_forbidden: fn(u8) -> bool) -> Result<usize, (usize, Flaw)> {
+    let (len, broken) = match str::from_utf8(text) {
+        Ok(_) => (text.len(), None),
+        Err(error) => (error.valid_up_to(), error.error_len()),
+    };
+    if let Some(offset) = text[..len].iter().position(|byte| is_forbidden(*byte)) {
+        return Err((offset, What::Character));
+    }
+    // [MQTT-1.5.3-1]: the byte that starts a character is wrong, or the one that goes on.
+    match broken {
+        None => Ok(len),
+        Some(behind) if matches!(text[len], 0xc2..=0xf4) => Err((len + behind, What::Utf8)),
+        Some(_) => Err((len, What::Utf8)),
     }
 }
 

@@ -134,7 +134,7 @@ impl Decoder {
         if cursor.u8("packet type")? != 0x10 {
             return Err(cursor.wrong(What::NotConnect));
         }
-        self.end = cursor.packet_end(self.limit)?;
+        self.end = cursor.packet_end(usize::MAX)?;
         Ok(Next::Protocol)
     }
 
@@ -154,6 +154,11 @@ impl Decoder {
     }
 
     fn flags(&mut self, cursor: &mut Cursor<'_>) -> Result<Next, Stop> {
+        // Not before the version is known: 5.0 has a word for it. [MQTT5-3.1.4-2]
+        let (size, limit) = (self.end, self.limit);
+        if size > limit {
+            return Err(cursor.wrong(What::PacketTooLarge { size, limit }));
+        }
         self.layout.flags = Flags::new(cursor.u8("connect flags")?);
         if let Some(what) = self.layout.flags.flaw(self.layout.version) {
             return Err(cursor.wrong(what));

@@ -43,13 +43,13 @@ fn refuses_a_remaining_length_of_five_bytes() {
 
 #[test]
 fn refuses_a_packet_above_the_limit_before_it_comes() {
-    let mut received = BytesMut::from(b"\x10\x63".as_slice());
+    let mut received = BytesMut::from(b"\x10\x63\0\x04MQTT\x05".as_slice());
 
     let wrong = Decoder::new(100).decode(&mut received).unwrap_err();
 
     let (size, limit) = (101, 100);
     assert_eq!(wrong.what, What::PacketTooLarge { size, limit });
-    assert_eq!((wrong.at, wrong.version), (1, None));
+    assert_eq!((wrong.at, wrong.version), (8, Some(Version::V5)));
 }
 
 // [MQTT-3.1.2-1]
