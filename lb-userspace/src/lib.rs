@@ -6,11 +6,11 @@
 
 #![deny(unsafe_code)]
 
+pub mod config;
+
 // Protocols: no I/O, no clock, no tokio.
 pub mod balance;
 pub mod mqtt;
-
-pub mod config;
 
 // State.
 pub mod counters;
