@@ -154,7 +154,7 @@ impl Decoder {
     }
 
     fn flags(&mut self, cursor: &mut Cursor<'_>) -> Result<Next, Stop> {
-        // Not before the version is known: 5.0 has a word for it. [MQTT5-3.1.4-2]
+        // Not before the version is known: 5.0 has a code for it (MQTT 5.0, table 3-1).
         let (size, limit) = (self.end, self.limit);
         if size > limit {
             return Err(cursor.wrong(What::PacketTooLarge { size, limit }));
