@@ -1,0 +1,22 @@
+//! What the tests of Sluice share: the daemon as a process, real brokers and clients, stand-ins
+//! for what must fail, and the kernel as bpftool shows it.
+//!
+//! Everything a test starts or makes is removed when its value is dropped, also by a panic. A test
+//! that needs something this machine lacks says so with [`need!`] and is skipped.
+
+pub mod binary;
+pub mod bpftool;
+pub mod broker;
+pub mod client;
+pub mod daemon;
+pub mod echo;
+pub mod mosquitto;
+pub mod namespace;
+pub mod paho;
+pub mod ports;
+pub mod process;
+pub mod setup;
+pub mod skip;
+pub mod sockets;
+pub mod wait;
+pub mod wire;

@@ -1,0 +1,142 @@
+//! Networks of a test's own; they are gone with the last thread and process in them.
+
+use std::fs::File;
+use std::net::IpAddr;
+use std::os::fd::AsRawFd as _;
+use std::process::Command;
+use std::thread;
+
+use nix::sched::{CloneFlags, setns, unshare};
+
+use crate::process;
+
+/// Moves this thread, and what it starts from now on, to a network with nothing but a loopback.
+///
+/// # Errors
+///
+/// A reason to skip.
+pub fn enter_new() -> Result<(), String> {
+    process::root()?;
+    process::installed("ip")?;
+    unshare(CloneFlags::CLONE_NEWNET)
+        .map_err(|errno| format!("needs network namespaces: {errno}"))?;
+    ip(&["link", "set", "lo", "up"]);
+    Ok(())
+}
+
+/// A host that is a network namespace.
+#[derive(Debug)]
+pub struct Host(File);
+
+impl Host {
+    /// A host with nothing but a loopback.
+    ///
+    /// # Errors
+    ///
+    /// A reason to skip.
+    pub fn new() -> Result<Self, String> {
+        let made = thread::spawn(|| {
+            enter_new()?;
+            Ok(Self(
+                File::open("/proc/thread-self/ns/net").expect("a thread has a network"),
+            ))
+        });
+        made.join().expect("making a namespace does not panic")
+    }
+
+    /// Runs `work` in a thread on this host.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                setns(&self.0, CloneFlags::CLONE_NEWNET).expect("root may enter a namespace");
+                work()
+            });
+            worker
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Where other processes find the namespace.
+    fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
+    }
+
+    fn add(&self, interface: &str, addresses: &[IpAddr]) {
+        self.run(|| {
+            for address in addresses {
+                let bits = if address.is_ipv4() { "24" } else { "64" };
+                let mut arguments = vec!["addr", "add"];
+                let address = format!("{address}/{bits}");
+                arguments.extend([address.as_str(), "dev", interface]);
+                if address.contains(':') {
+                    arguments.push("nodad");
+                }
+                ip(&arguments);
+            }
+            ip(&["link", "set", interface, "up"]);
+        });
+    }
+}
+
+/// Client, balancer and broker, each a host; the balancer has a link to each of the others.
+#[derive(Debug)]
+pub struct Topology {
+    pub client: Host,
+    pub balancer: Host,
+    pub broker: Host,
+}
+
+/// Addresses of the balancer where clients see it.
+pub const BALANCER: [&str; 2] = ["10.1.0.2", "fd01::2"];
+/// Addresses of the broker.
+pub const BROKER: [&str; 2] = ["10.2.0.2", "fd02::2"];
+
+impl Topology {
+    /// # Errors
+    ///
+    /// A reason to skip.
+    pub fn new() -> Result<Self, String> {
+        let topology = Self {
+            client: Host::new()?,
+            balancer: Host::new()?,
+            broker: Host::new()?,
+        };
+        let Self {
+            client,
+            balancer,
+            broker,
+        } = &topology;
+        link(
+            balancer,
+            "clients",
+            client,
+            ["10.1.0.1", "fd01::1"],
+            BALANCER,
+        );
+        link(balancer, "brokers", broker, BROKER, ["10.2.0.1", "fd02::1"]);
+        Ok(topology)
+    }
+}
+
+/// Joins `near` and `far`; the interface is called `name` near, `uplink` far.
+fn link(near: &Host, name: &str, far: &Host, theirs: [&str; 2], ours: [&str; 2]) {
+    let parse = |text: &str| text.parse().expect("it is an address");
+    let far_path = far.path();
+    near.run(|| {
+        ip(&[
+            "link", "add", name, "type", "veth", "peer", "name", "uplink", "netns", &far_path,
+        ]);
+    });
+    near.add(name, &ours.map(parse));
+    far.add("uplink", &theirs.map(parse));
+}
+
+fn ip(arguments: &[&str]) {
+    let output = Command::new("ip")
+        .args(arguments)
+        .output()
+        .expect("ip is there");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "ip {arguments:?}: {said}");
+}

@@ -1,0 +1,74 @@
+//! TCP sockets of this network, as /proc lists them.
+
+use std::fs;
+use std::net::TcpStream;
+
+use crate::wait;
+
+/// `TCP_ESTABLISHED` and `TCP_CLOSE_WAIT` of the kernel: a process still has these.
+const CONNECTED: [&str; 2] = ["01", "08"];
+
+struct Socket {
+    local_port: u16,
+    remote_port: u16,
+    is_connected: bool,
+    unacknowledged: u64,
+    unread: u64,
+}
+
+/// Waits until whoever listens on `port` has read all that was sent to it.
+pub fn until_read(port: u16) {
+    wait::until("everything sent has been read", || {
+        // Between two sockets of this host, what was written and not acknowledged is on its way.
+        list().iter().all(|socket| {
+            !(socket.is_connected && socket.local_port == port && socket.unread > 0
+                || socket.is_connected && socket.remote_port == port && socket.unacknowledged > 0)
+        })
+    });
+}
+
+/// Waits until whoever listens on `port` has closed all connections there, at least for writing.
+pub fn until_closed(port: u16) {
+    wait::until("the connections are closed", || {
+        list()
+            .iter()
+            .all(|socket| !(socket.is_connected && socket.local_port == port))
+    });
+}
+
+/// Waits until the other side's kernel has everything that was written to `stream`.
+pub fn until_delivered(stream: &TcpStream) {
+    let local_port = stream.local_addr().expect("it is connected").port();
+    let remote_port = stream.peer_addr().expect("it is connected").port();
+    wait::until("everything sent has been acknowledged", || {
+        list().iter().all(|socket| {
+            (socket.local_port, socket.remote_port) != (local_port, remote_port)
+                || socket.unacknowledged == 0
+        })
+    });
+}
+
+fn list() -> Vec<Socket> {
+    ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"]
+        .iter()
+        .filter_map(|file| fs::read_to_string(file).ok())
+        .flat_map(|text| text.lines().skip(1).filter_map(parse).collect::<Vec<_>>())
+        .collect()
+}
+
+/// A line of proc_pid_net(5): number, local, remote, state, `tx_queue:rx_queue`, and more.
+fn parse(line: &str) -> Option<Socket> {
+    let mut fields = line.split_whitespace().skip(1);
+    let port = |field: &str| u16::from_str_radix(field.rsplit_once(':')?.1, 16).ok();
+    let local_port = port(fields.next()?)?;
+    let remote_port = port(fields.next()?)?;
+    let is_connected = CONNECTED.contains(&fields.next()?);
+    let (sent, received) = fields.next()?.split_once(':')?;
+    Some(Socket {
+        local_port,
+        remote_port,
+        is_connected,
+        unacknowledged: u64::from_str_radix(sent, 16).ok()?,
+        unread: u64::from_str_radix(received, 16).ok()?,
+    })
+}
