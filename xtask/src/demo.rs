@@ -16,6 +16,8 @@ use crate::process::{self, Process};
 use crate::{setup, shell};
 
 const CONTROL: &str = "target/demo/control.sock";
+/// Where the demo pins, beside a Sluice that may be serving on this host.
+const PINS: &str = "/sys/fs/bpf/sluice-demo";
 const CONFIG: &str = "target/demo/sluice.toml";
 
 /// How many ticks the children have to be ready: half a minute.
@@ -106,7 +108,7 @@ fn write_config(listeners: &[SocketAddr], brokers: &[SocketAddr]) -> Result<()> 
     let mut text = format!(
         "# Written by `cargo xtask run`.\n\
          [daemon]\ncontrol = \"{}\"\n\n\
-         [kernel]\ninterfaces = [\"lo\"]\n\n\
+         [kernel]\npins = \"{PINS}\"\ninterfaces = [\"lo\"]\n\n\
          [[listeners]]\nname = \"mqtt\"\nbind = [{}]\npool = \"brokers\"\n\n\
          [[pools]]\nname = \"brokers\"\n",
         control.display(),
