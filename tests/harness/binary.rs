@@ -16,9 +16,6 @@ pub fn sluice() -> &'static Path {
 
 fn build() -> PathBuf {
     let profile = profile_dir();
-    let target = profile
-        .parent()
-        .expect("a profile is in a target directory");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(workspace())
@@ -31,13 +28,22 @@ fn build() -> PathBuf {
             "sluice",
         ])
         .arg("--target-dir")
-        .arg(target);
+        .arg(target());
     if profile.ends_with("release") {
         cargo.arg("--release");
     }
     let status = cargo.status().expect("cargo is there");
     assert!(status.success(), "{cargo:?} failed");
     profile.join("sluice")
+}
+
+/// The target directory of this build.
+pub fn target() -> PathBuf {
+    let profile = profile_dir();
+    let target = profile.parent();
+    target
+        .expect("a profile is in a target directory")
+        .to_owned()
 }
 
 /// Where the binaries of this build are: this test is in `deps` below it.

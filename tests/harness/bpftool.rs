@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
+use crate::mounts::BPF_FS;
 use crate::process;
-
-const BPF_FS: &str = "/sys/fs/bpf";
 
 /// A pin directory of one test; removed with all in it when dropped.
 #[derive(Debug)]
@@ -145,7 +144,7 @@ pub fn bpftool(arguments: &[&str]) -> Value {
         .args(arguments)
         .output()
         .expect("bpftool is there");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "bpftool {arguments:?}: {said}");
+    // In JSON it complains on the standard output.
+    assert!(output.status.success(), "bpftool {arguments:?}: {output:?}");
     serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
 }

@@ -1,12 +1,14 @@
 //! Networks of a test's own; they are gone with the last thread and process in them.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::net::IpAddr;
 use std::os::fd::AsRawFd as _;
 use std::process::Command;
 use std::thread;
 
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::process;
 
@@ -22,6 +24,29 @@ pub fn enter_new() -> Result<(), String> {
         .map_err(|errno| format!("needs network namespaces: {errno}"))?;
     ip(&["link", "set", "lo", "up"]);
     Ok(())
+}
+
+/// Processes on the network of this thread, that of the test not among them.
+pub fn processes() -> Vec<Pid> {
+    let ours = fs::read_link("/proc/thread-self/ns/net").expect("a thread has a network");
+    let all = fs::read_dir("/proc").expect("there is a /proc").flatten();
+    all.filter_map(|process| process.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|id| *id != std::process::id())
+        .filter(|id| fs::read_link(format!("/proc/{id}/ns/net")).is_ok_and(|net| net == ours))
+        .map(|id| Pid::from_raw(id.cast_signed()))
+        .collect()
+}
+
+/// Kills what a test has left on a network of its own; on that of the machine, nothing.
+pub fn kill_processes() {
+    let net = |of: &str| fs::read_link(format!("/proc/{of}/ns/net")).ok();
+    if net("thread-self") == net("self") {
+        return;
+    }
+    for process in processes() {
+        // It may have ended by itself since.
+        kill(process, Signal::SIGKILL).ok();
+    }
 }
 
 /// A host that is a network namespace.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use crate::wait;
@@ -40,6 +40,11 @@ impl Process {
 
     pub fn signal(&self, signal: Signal) {
         kill(self.pid(), signal).expect("it is our child");
+    }
+
+    /// Sends a signal as a terminal does; the process must have been started as a group's leader.
+    pub fn signal_group(&self, signal: Signal) {
+        killpg(self.pid(), signal).expect("it is our child");
     }
 
     fn pid(&self) -> Pid {

@@ -7,13 +7,23 @@ use crate::wait;
 
 /// `TCP_ESTABLISHED` and `TCP_CLOSE_WAIT` of the kernel: a process still has these.
 const CONNECTED: [&str; 2] = ["01", "08"];
+/// `TCP_LISTEN` of the kernel.
+const LISTENING: &str = "0A";
 
 struct Socket {
     local_port: u16,
     remote_port: u16,
     is_connected: bool,
+    is_listening: bool,
     unacknowledged: u64,
     unread: u64,
+}
+
+/// Ports that somebody listens on.
+pub fn listening() -> Vec<u16> {
+    let mut sockets = list();
+    sockets.retain(|socket| socket.is_listening);
+    sockets.iter().map(|socket| socket.local_port).collect()
 }
 
 /// Waits until whoever listens on `port` has read all that was sent to it.
@@ -62,12 +72,13 @@ fn parse(line: &str) -> Option<Socket> {
     let port = |field: &str| u16::from_str_radix(field.rsplit_once(':')?.1, 16).ok();
     let local_port = port(fields.next()?)?;
     let remote_port = port(fields.next()?)?;
-    let is_connected = CONNECTED.contains(&fields.next()?);
+    let state = fields.next()?;
     let (sent, received) = fields.next()?.split_once(':')?;
     Some(Socket {
         local_port,
         remote_port,
-        is_connected,
+        is_connected: CONNECTED.contains(&state),
+        is_listening: state == LISTENING,
         unacknowledged: u64::from_str_radix(sent, 16).ok()?,
         unread: u64::from_str_radix(received, 16).ok()?,
     })

@@ -38,6 +38,10 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     if matches!(kernel_half, KernelHalf::LeftOut) {
         cargo.env("SLUICE_EBPF", "skip");
     }
+    if options.filter.is_empty() {
+        // Built with the tests: they need not build it once more.
+        cargo.env("SLUICE_BIN", shell::target().join("debug/sluice"));
+    }
     let mut counts = run_cargo(&mut cargo)?;
     if options.filter.is_empty() {
         fuzz::run(&mut counts)?;
