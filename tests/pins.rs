@@ -14,12 +14,19 @@ use harness::{namespace, need, wait};
 use lb_common::LAYOUT;
 use serde_json::Value;
 
-const ALL: [&str; 6] = [
-    "links/lo",
+const ALL: [&str; 13] = [
+    "links/lo-egress",
+    "links/lo-ingress",
     "maps/ABOUT",
     "maps/BACKENDS",
+    "maps/BROKERS",
     "maps/CLIENTS",
+    "maps/FLOWS",
+    "maps/HANDSHAKES",
+    "maps/LEAVING",
     "maps/LISTENERS",
+    "maps/REASONS",
+    "progs/sluice_egress",
     "progs/sluice_ingress",
 ];
 
@@ -46,7 +53,7 @@ fn shown(kind: &str, setup: &Setup, pin: &str) -> Value {
 /// The id of the program that is pinned, and attached by the pinned link.
 fn attached_program(setup: &Setup) -> Value {
     let id = shown("prog", setup, "progs/sluice_ingress")["id"].clone();
-    assert_eq!(shown("link", setup, "links/lo")["prog_id"], id);
+    assert_eq!(shown("link", setup, "links/lo-ingress")["prog_id"], id);
     id
 }
 
@@ -83,7 +90,7 @@ fn a_daemon_takes_over_from_one_that_was_killed() {
     let mut first = setup.start();
     let clients = [open(&first, "one"), open(&first, "two")];
     let program = attached_program(&setup);
-    let link = shown("link", &setup, "links/lo")["id"].clone();
+    let link = shown("link", &setup, "links/lo-ingress")["id"].clone();
     first.kill();
     drop(clients);
     assert_eq!(
@@ -100,7 +107,7 @@ fn a_daemon_takes_over_from_one_that_was_killed() {
     assert_eq!(setup.pins().syns(), 2, "the count goes on");
     assert_ne!(attached_program(&setup), program);
     assert_eq!(
-        shown("link", &setup, "links/lo")["id"],
+        shown("link", &setup, "links/lo-ingress")["id"],
         link,
         "no packet has gone unseen"
     );

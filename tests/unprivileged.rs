@@ -67,7 +67,7 @@ fn a_daemon_that_requires_the_kernel_does_not_start() {
     let complaint = setup.backend("echo", echo.address).refused();
 
     assert!(
-        complaint.contains("the kernel half, which `kernel.mode` requires"),
+        complaint.contains(r#"`kernel.mode` is "required", but the kernel half is not available"#),
         "{complaint}"
     );
     assert!(complaint.contains(MISSING), "{complaint}");

@@ -10,7 +10,7 @@ pub const SHOWN_BYTES: usize = 47;
 ///
 /// An id of up to [`SHOWN_BYTES`] bytes is there whole and its digest is zero. Of a longer one the
 /// beginning is shown, and the digest keeps ids with the same beginning apart. A client without an
-/// id has an empty text and the digest of its address.
+/// id has an empty text and the digest of its address and port.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientKey {
@@ -46,15 +46,19 @@ pub struct ClientBinding {
     pub keep_alive: u16,
     /// Address of the client.
     pub address: [u8; 16],
+    /// Address that the client connected to.
+    pub listener: [u8; 16],
+    pub listener_port: u16,
     /// Protocol level of CONNECT: 3 is MQTT 3.1, 4 is 3.1.1, 5 is 5.0.
     pub protocol_level: u8,
     /// Clean Session or Clean Start: 1 where the client asked for it.
     pub clean_start: u8,
     /// Data path: see [`Path`].
     pub path: u8,
-    pub reserved: u8,
+    pub reserved: [u8; 3],
     /// Bytes of the whole client id.
     pub id_bytes: u32,
+    pub reserved_end: u32,
 }
 
 /// Who carries the bytes of a session.
@@ -63,10 +67,21 @@ pub struct ClientBinding {
 pub enum Path {
     /// The daemon reads and writes them.
     Copy = 1,
+    /// The kernel rewrites packets; the daemon has no socket.
+    Splice = 2,
+}
+
+impl Path {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Copy => "copy",
+            Self::Splice => "splice",
+        }
+    }
 }
 
 shared!(ClientKey, 64);
-shared!(ClientBinding, 48);
+shared!(ClientBinding, 72);
 
 #[cfg(test)]
 mod tests {

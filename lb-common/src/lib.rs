@@ -14,12 +14,21 @@ pub mod about;
 pub mod address;
 pub mod backend;
 pub mod client;
+pub mod flow;
 pub mod listener;
 pub mod maps;
+pub mod reason;
 pub mod text;
 
 /// The version of everything in this crate; pins of another layout are refused, never adopted.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
+
+/// A type of this boundary.
+///
+/// # Safety
+///
+/// Any bytes are a valid value of the type, which has no padding.
+pub unsafe trait Shared: Copy + 'static {}
 
 /// Asserts at compile time that a type has the size its fields add up to, and is `Pod`.
 macro_rules! shared {
@@ -28,6 +37,9 @@ macro_rules! shared {
 
         // SAFETY: the type is `repr(C)` and `Copy`, its fields are integers and arrays of them,
         // and the assertion above leaves no room for padding; so any bytes are a valid value.
+        unsafe impl $crate::Shared for $type {}
+
+        // SAFETY: as above.
         #[cfg(feature = "user")]
         unsafe impl aya::Pod for $type {}
     };

@@ -2,16 +2,29 @@
 
 pub const ABOUT: &str = "ABOUT";
 pub const BACKENDS: &str = "BACKENDS";
+pub const BROKERS: &str = "BROKERS";
 pub const CLIENTS: &str = "CLIENTS";
+pub const FLOWS: &str = "FLOWS";
+pub const HANDSHAKES: &str = "HANDSHAKES";
+pub const LEAVING: &str = "LEAVING";
 pub const LISTENERS: &str = "LISTENERS";
+pub const REASONS: &str = "REASONS";
 
 /// The maps that are pinned under the directory of the configuration.
-pub const PINNED: [&str; 4] = [ABOUT, BACKENDS, CLIENTS, LISTENERS];
+pub const PINNED: [&str; 9] = [
+    ABOUT, BACKENDS, BROKERS, CLIENTS, FLOWS, HANDSHAKES, LEAVING, LISTENERS, REASONS,
+];
 
 /// The program at the ingress of every interface.
 pub const INGRESS: &str = "sluice_ingress";
+/// The program at the egress of every interface.
+pub const EGRESS: &str = "sluice_egress";
 
 /// The most backends, those no longer configured included.
 pub const BACKENDS_CAPACITY: u32 = 4096;
+/// The handshakes that are remembered until they are asked for; the oldest are forgotten first.
+pub const HANDSHAKES_CAPACITY: u32 = 1 << 16;
+/// The most connections that are on their way into the kernel at one time, both legs of each.
+pub const LEAVING_CAPACITY: u32 = 1 << 17;
 /// The most addresses that are listened on.
 pub const LISTENERS_CAPACITY: u32 = 1024;

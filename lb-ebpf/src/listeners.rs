@@ -8,30 +8,28 @@ use crate::atomic;
 use crate::maps::LISTENERS;
 use crate::segment::Segment;
 
+/// The family of the address, then zeros: the unspecified address of IPv4, mapped.
 const UNSPECIFIED_V4: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0];
 const UNSPECIFIED_V6: [u8; 16] = [0; 16];
 
-/// Counts a SYN for the listener it is meant for, the most specific address first.
+/// Counts a SYN for the listener it is meant for, the most specific address first; tells whether
+/// there is one.
 #[inline(always)]
-pub(crate) fn count_syn(ctx: &TcContext, segment: &Segment) {
-    if !segment.is_syn {
-        return;
-    }
-    let any = if segment.destination[..12] == UNSPECIFIED_V4[..12] {
+pub(crate) fn count_syn(ctx: &TcContext, segment: &Segment) -> bool {
+    let any = if segment.is_v4 {
         UNSPECIFIED_V4
     } else {
         UNSPECIFIED_V6
     };
-    if count(segment.destination, segment.destination_port) || count(any, segment.destination_port)
-    {
-        debug!(
-            ctx,
-            "SYN from [{:i}]:{} for port {}",
-            segment.source,
-            segment.source_port,
-            segment.destination_port
-        );
+    let port = segment.key.destination_port;
+    if !count(segment.key.destination, port) && !count(any, port) {
+        return false;
     }
+    debug!(
+        ctx,
+        "SYN from [{:i}]:{} for port {}", segment.key.source, segment.key.source_port, port
+    );
+    true
 }
 
 #[inline(always)]

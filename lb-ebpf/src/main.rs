@@ -1,6 +1,6 @@
-//! The kernel half: one program for every packet that arrives, and its verdict.
+//! The kernel half: what happens to a packet that arrives and to one that leaves, as verdicts.
 //!
-//! Off the BPF target nothing of it can run, and `main` is empty.
+//! Off the BPF target nothing of it can run: there the crate is its arithmetic, for unit tests.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(core_intrinsics))]
 #![cfg_attr(
@@ -10,28 +10,118 @@
 
 #[cfg(target_arch = "bpf")]
 mod atomic;
+#[cfg(any(target_arch = "bpf", test))]
+mod checksum;
+#[cfg(target_arch = "bpf")]
+mod closing;
+#[cfg(target_arch = "bpf")]
+mod handshake;
+#[cfg(target_arch = "bpf")]
+mod leaving;
 #[cfg(target_arch = "bpf")]
 mod listeners;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
+mod options;
+#[cfg(target_arch = "bpf")]
 mod packet;
 #[cfg(target_arch = "bpf")]
+mod reasons;
+#[cfg(target_arch = "bpf")]
 mod segment;
+#[cfg(target_arch = "bpf")]
+mod splice;
+#[cfg(target_arch = "bpf")]
+mod too_big;
 
 #[cfg(target_arch = "bpf")]
 mod programs {
-    use aya_ebpf::bindings::TC_ACT_UNSPEC;
+    use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
     use aya_ebpf::macros::classifier;
     use aya_ebpf::programs::TcContext;
+    use lb_common::flow::{BrokerKey, FlowKey};
+    use lb_common::reason::Reason;
 
-    use crate::{listeners, segment};
+    use crate::maps::{BROKERS, FLOWS};
+    use crate::segment::{ACK, Content, FIN, RST, SYN, Segment};
+    use crate::{
+        closing, handshake, leaving, listeners, packet, reasons, segment, splice, too_big,
+    };
 
-    /// Looks at what arrives on an interface and lets it pass.
+    /// Carries what belongs to a spliced connection; everything else passes.
     #[classifier]
     fn sluice_ingress(ctx: TcContext) -> i32 {
-        if let Some(segment) = segment::read(&ctx) {
-            listeners::count_syn(&ctx, &segment);
+        if !packet::is_for_host(&ctx) {
+            return TC_ACT_UNSPEC;
+        }
+        packet::gather_headers(&ctx);
+        match segment::read(&ctx) {
+            Content::Tcp(segment) => arrived(&ctx, &segment),
+            Content::NotPlain => {
+                reasons::count(Reason::NotPlain);
+                TC_ACT_UNSPEC
+            }
+            Content::Icmp => too_big::pass_on_v4(&ctx),
+            Content::Icmpv6 => too_big::pass_on_v6(&ctx),
+            Content::Other => TC_ACT_UNSPEC,
+        }
+    }
+
+    #[inline(always)]
+    fn arrived(ctx: &TcContext, segment: &Segment) -> i32 {
+        let asks = segment.flags & (SYN | ACK) == SYN;
+        if let Some(flow) = FLOWS.get_ptr_mut(segment.key)
+            && !closing::is_replaced(flow, asks)
+        {
+            return splice::carry(ctx, segment, flow);
+        }
+        if asks && listeners::count_syn(ctx, segment) {
+            handshake::normalise(ctx, segment, segment.key);
+        } else if segment.flags & (SYN | ACK) == SYN | ACK {
+            handshake::answered(ctx, segment);
+        }
+        TC_ACT_UNSPEC
+    }
+
+    /// Looks at what this host itself sends: SYNs to brokers, and what ends a connection that
+    /// it no longer has: a reset for want of a socket, the FIN of a daemon that died.
+    #[classifier]
+    fn sluice_egress(ctx: TcContext) -> i32 {
+        // SAFETY: the context is valid while the program runs.
+        if unsafe { (*ctx.skb.skb).ingress_ifindex } != 0 {
+            return TC_ACT_UNSPEC;
+        }
+        match segment::read(&ctx) {
+            Content::Tcp(segment) => leaves(&ctx, &segment),
+            Content::NotPlain | Content::Icmp | Content::Icmpv6 | Content::Other => TC_ACT_UNSPEC,
+        }
+    }
+
+    #[inline(always)]
+    fn leaves(ctx: &TcContext, segment: &Segment) -> i32 {
+        let key = &segment.key;
+        let arriving = FlowKey {
+            source: key.destination,
+            destination: key.source,
+            source_port: key.destination_port,
+            destination_port: key.source_port,
+        };
+        if segment.flags & (SYN | ACK) == SYN {
+            let broker = BrokerKey {
+                address: key.destination,
+                port: u32::from(key.destination_port),
+            };
+            if BROKERS.get_ptr(broker).is_some() {
+                handshake::normalise(ctx, segment, arriving);
+            }
+        } else if segment.flags & (FIN | RST) != 0
+            && let Some(flow) = FLOWS.get_ptr_mut(arriving)
+            && !closing::is_replaced(flow, false)
+            && (segment.flags & RST != 0 || !leaving::finishes(arriving, flow))
+        {
+            reasons::count(Reason::StrayEnd);
+            return TC_ACT_SHOT;
         }
         TC_ACT_UNSPEC
     }
@@ -42,7 +132,7 @@ mod programs {
         loop {}
     }
 
-    /// Lets the program call helpers that the kernel keeps for GPL-compatible ones.
+    /// Lets the programs call helpers that the kernel keeps for GPL-compatible ones.
     #[unsafe(no_mangle)]
     #[unsafe(link_section = "license")]
     static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

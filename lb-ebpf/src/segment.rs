@@ -1,66 +1,167 @@
 //! Ethernet, IPv4 or IPv6, and TCP, read into one `Segment`.
 
 use aya_ebpf::programs::TcContext;
-use network_types::eth::{EthHdr, EtherType};
-use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
-use network_types::tcp::TcpHdr;
+use lb_common::flow::FlowKey;
+use network_types::eth::EtherType;
+use network_types::ip::IpProto;
 
-use crate::packet;
+use crate::packet::{self, ETHERNET_BYTES};
 
-/// The addresses and flags of a TCP segment.
-#[derive(Debug, Clone, Copy)]
+/// Flags of TCP (RFC 9293 section 3.1; RFC 3168 section 6.1).
+pub(crate) const FIN: u8 = 0x01;
+pub(crate) const SYN: u8 = 0x02;
+pub(crate) const RST: u8 = 0x04;
+pub(crate) const ACK: u8 = 0x10;
+
+/// Bytes of a TCP header without options.
+pub(crate) const TCP_BYTES: usize = 20;
+
+const IPV6_BYTES: usize = 40;
+/// "More fragments" and the fragment offset, as they lie in memory (RFC 791 section 3.1).
+pub(crate) const FRAGMENT: u16 = 0x3fff_u16.to_be();
+/// Bytes 8 to 11 of an IPv4-mapped address, as they lie in memory (RFC 4291 section 2.5.5.2).
+pub(crate) const MAPPED: u32 = 0x0000_ffff_u32.to_be();
+
+/// What travels in a packet.
+pub(crate) enum Content {
+    Tcp(Segment),
+    /// A fragment, or TCP behind IPv6 extension headers: not ours to rewrite.
+    NotPlain,
+    /// ICMP for IPv4 or IPv6.
+    Icmp,
+    Icmpv6,
+    Other,
+}
+
+/// Where a TCP segment lies in a packet, and what it says.
+#[derive(Clone, Copy)]
 pub(crate) struct Segment {
-    /// IPv4 addresses are IPv4-mapped.
-    pub source: [u8; 16],
-    pub destination: [u8; 16],
-    pub source_port: u16,
-    pub destination_port: u16,
-    pub is_syn: bool,
+    pub key: FlowKey,
+    pub is_v4: bool,
+    /// Offset of the TCP header, in bytes from the start of the packet.
+    pub tcp: usize,
+    /// Bytes of TCP header and payload; 0 where the IP header does not say.
+    pub bytes: u32,
+    /// Bytes of the TCP header with its options, as it says: 0 to 60.
+    pub header_bytes: u32,
+    pub flags: u8,
 }
 
-/// Fragment offset without the flags before it (RFC 791 section 3.1).
-const FRAGMENT_OFFSET: u16 = 0x1fff;
-
-/// The TCP segment in a packet; nothing where there is none, or where its header is cut short, in
-/// a later fragment, or behind IPv6 extension headers.
+/// The content of a packet whose headers are linear.
 #[inline(always)]
-pub(crate) fn read(ctx: &TcContext) -> Option<Segment> {
-    match packet::at::<EthHdr>(ctx, 0)?.ether_type() {
-        Ok(EtherType::Ipv4) => {
-            let ip: Ipv4Hdr = packet::at(ctx, EthHdr::LEN)?;
-            let is_later_fragment = u16::from_be_bytes(ip.frags) & FRAGMENT_OFFSET != 0;
-            if ip.proto != IpProto::Tcp as u8 || is_later_fragment {
-                return None;
-            }
-            let tcp = packet::at(ctx, EthHdr::LEN + usize::from(ip.ihl()))?;
-            Some(segment(mapped(ip.src_addr), mapped(ip.dst_addr), &tcp))
-        }
-        Ok(EtherType::Ipv6) => {
-            let ip: Ipv6Hdr = packet::at(ctx, EthHdr::LEN)?;
-            if ip.next_hdr != IpProto::Tcp as u8 {
-                return None;
-            }
-            let tcp = packet::at(ctx, EthHdr::LEN + Ipv6Hdr::LEN)?;
-            Some(segment(ip.src_addr, ip.dst_addr, &tcp))
-        }
-        Ok(_) | Err(_) => None,
+pub(crate) fn read(ctx: &TcContext) -> Content {
+    let Some(ethertype) = packet::at::<u16>(ctx, 12) else {
+        return Content::Other;
+    };
+    // SAFETY: `at` checked the bounds; the BPF machine has no alignment.
+    let ethertype = unsafe { *ethertype };
+    let content = if ethertype == EtherType::Ipv4 as u16 {
+        read_v4(ctx)
+    } else if ethertype == EtherType::Ipv6 as u16 {
+        read_v6(ctx)
+    } else {
+        None
+    };
+    content.unwrap_or(Content::Other)
+}
+
+#[inline(always)]
+fn read_v4(ctx: &TcContext) -> Option<Content> {
+    let words = packet::at::<[u32; 5]>(ctx, ETHERNET_BYTES)?;
+    let halves = words.cast::<u16>();
+    // SAFETY: `at` checked 20 bytes; all that is read lies in them.
+    let (first, length, fragment, protocol) = unsafe {
+        let protocol = *words.cast::<u8>().add(9);
+        (
+            *words.cast::<u8>(),
+            *halves.add(1),
+            *halves.add(3),
+            protocol,
+        )
+    };
+    if first >> 4 != 4 {
+        return None;
     }
-}
-
-#[inline(always)]
-fn segment(source: [u8; 16], destination: [u8; 16], tcp: &TcpHdr) -> Segment {
-    Segment {
-        source,
-        destination,
-        source_port: u16::from_be_bytes(tcp.source),
-        destination_port: u16::from_be_bytes(tcp.dest),
-        is_syn: tcp.syn() != 0 && tcp.ack() == 0,
+    if protocol == IpProto::Icmp as u8 {
+        return Some(Content::Icmp);
     }
+    if protocol != IpProto::Tcp as u8 {
+        return None;
+    }
+    if fragment & FRAGMENT != 0 {
+        return Some(Content::NotPlain);
+    }
+    let header_bytes = usize::from(first & 0x0f) * 4;
+    if header_bytes < 20 {
+        return None;
+    }
+    // SAFETY: as above.
+    let (source, destination) = unsafe { ((*words)[3], (*words)[4]) };
+    let addresses = [0, 0, MAPPED, source, 0, 0, MAPPED, destination];
+    let bytes = u32::from(u16::from_be(length)).saturating_sub(header_bytes as u32);
+    segment(ctx, &addresses, ETHERNET_BYTES + header_bytes, bytes, true)
 }
 
-/// An IPv4 address as IPv6 (RFC 4291 section 2.5.5.2).
 #[inline(always)]
-fn mapped(address: [u8; 4]) -> [u8; 16] {
-    let [a, b, c, d] = address;
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+fn read_v6(ctx: &TcContext) -> Option<Content> {
+    let words = packet::at::<[u32; 10]>(ctx, ETHERNET_BYTES)?;
+    // SAFETY: `at` checked 40 bytes.
+    let words = unsafe { &*words };
+    if words[0].to_ne_bytes()[0] >> 4 != 6 {
+        return None;
+    }
+    let next_header = words[1].to_ne_bytes()[2];
+    if next_header == IpProto::Ipv6Icmp as u8 {
+        return Some(Content::Icmpv6);
+    }
+    if next_header != IpProto::Tcp as u8 {
+        return is_extension(next_header).then_some(Content::NotPlain);
+    }
+    let [high, low, ..] = words[1].to_ne_bytes();
+    let bytes = u32::from(u16::from_be_bytes([high, low]));
+    let addresses = [
+        words[2], words[3], words[4], words[5], words[6], words[7], words[8], words[9],
+    ];
+    segment(ctx, &addresses, ETHERNET_BYTES + IPV6_BYTES, bytes, false)
+}
+
+/// Hop-by-hop options, routing, fragment, destination options (RFC 8200 section 4).
+#[inline(always)]
+fn is_extension(next_header: u8) -> bool {
+    matches!(next_header, 0 | 43 | 44 | 60)
+}
+
+#[inline(always)]
+fn segment(
+    ctx: &TcContext,
+    addresses: &[u32; 8],
+    tcp: usize,
+    bytes: u32,
+    is_v4: bool,
+) -> Option<Content> {
+    let words = packet::at::<[u32; 5]>(ctx, tcp)?;
+    // SAFETY: `at` checked 20 bytes.
+    let (ports, offset_and_flags) = unsafe { ((*words)[0], (*words)[3].to_ne_bytes()) };
+    let [s0, s1, d0, d1] = ports.to_ne_bytes();
+    let [source, destination] = pair_of_addresses(addresses);
+    Some(Content::Tcp(Segment {
+        key: FlowKey {
+            source,
+            destination,
+            source_port: u16::from_be_bytes([s0, s1]),
+            destination_port: u16::from_be_bytes([d0, d1]),
+        },
+        is_v4,
+        tcp,
+        bytes,
+        header_bytes: u32::from(offset_and_flags[0] >> 4) * 4,
+        flags: offset_and_flags[1],
+    }))
+}
+
+/// Source and destination from their words in memory order.
+#[inline(always)]
+pub(crate) fn pair_of_addresses(words: &[u32; 8]) -> [[u8; 16]; 2] {
+    // SAFETY: both are 32 bytes, and any bytes are an address.
+    unsafe { core::mem::transmute(*words) }
 }

@@ -1,7 +1,7 @@
 //! The command line: what may be asked, and the only code that writes to the terminal.
 
 use std::fmt::Display;
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,11 +9,14 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+mod flows;
 mod status;
+mod table;
 
 use crate::config::check::check;
 use crate::config::complaint::Complaints;
 use crate::config::{self, Config};
+use crate::control::flows::Filter;
 use crate::control::{self, Reply, Request};
 use crate::daemon::{self, AtExit};
 
@@ -45,12 +48,19 @@ enum Command {
     },
     /// Show what a running balancer does
     Status {
-        /// The control socket, if it is not where the default configuration puts it
-        #[arg(long, value_name = "PATH", default_value = config::default::CONTROL)]
-        control: PathBuf,
-        /// Write JSON
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Show the connections that the kernel carries
+    Flows {
+        /// Only those of one client id
+        #[arg(long, value_name = "ID")]
+        client: Option<String>,
+        /// Only those to one backend
+        #[arg(long, value_name = "NAME")]
+        backend: Option<String>,
+        #[command(flatten)]
+        asking: Asking,
     },
     /// Remove what an ended balancer left pinned in the kernel
     Detach {
@@ -69,6 +79,16 @@ struct File {
         default_value = "/etc/sluice/sluice.toml"
     )]
     config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Asking {
+    /// The control socket, if it is not where the default configuration puts it
+    #[arg(long, value_name = "PATH", default_value = config::default::CONTROL)]
+    control: PathBuf,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Does what the command line says; the exit code is 78 where a configuration is at fault.
@@ -97,12 +117,19 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(daemon::run(config, at_exit)?)
         }),
         Command::Check { file } => with_config(&file.config, |_| {
-            say(&format_args!("{}: no problems", file.config.display()));
-            Ok(())
+            say(&format_args!("{}: no problems", file.config.display()))
         }),
-        Command::Status { control, json } => {
-            show_status(&control, json)?;
-            Ok(ExitCode::SUCCESS)
+        Command::Status { asking } => show(&asking, &Request::Status),
+        Command::Flows {
+            client,
+            backend,
+            asking,
+        } => {
+            let filter = Filter {
+                client_id: client,
+                backend,
+            };
+            show(&asking, &Request::Flows(filter))
         }
         Command::Detach { file } => with_config(&file.config, detach),
     }
@@ -134,8 +161,8 @@ fn log_to_stderr(config: &config::Daemon) -> anyhow::Result<()> {
         .with_context(|| format!("daemon.log: `{}` is not a filter", config.log))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr);
     match config.log_format {
         config::LogFormat::Json => log.json().init(),
         config::LogFormat::Text => log.init(),
@@ -143,34 +170,40 @@ fn log_to_stderr(config: &config::Daemon) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn show_status(control: &Path, json: bool) -> anyhow::Result<()> {
-    let reply = control::ask(control, Request::Status).with_context(|| {
+fn show(asking: &Asking, request: &Request) -> anyhow::Result<ExitCode> {
+    let Asking { control, json } = asking;
+    let reply = control::ask(control, request).with_context(|| {
         format!(
             "no balancer answers on {}; is it running, and may you open it?",
             control.display()
         )
     })?;
     match reply {
-        Reply::Status(status) if json => say(&serde_json::to_string_pretty(&status)?),
-        Reply::Status(status) => say(&status::Table(&status)),
+        Reply::Flows(rows) if *json => say(&serde_json::to_string_pretty(&rows)?)?,
+        Reply::Flows(rows) => say(&flows::Table(&rows))?,
+        Reply::Status(status) if *json => say(&serde_json::to_string_pretty(&status)?)?,
+        Reply::Status(status) => say(&status::Table(&status))?,
         Reply::Error(error) => bail!("{error}"),
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn detach(config: &Config) -> anyhow::Result<()> {
-    if control::ask(&config.daemon.control, Request::Status).is_ok() {
+    if control::ask(&config.daemon.control, &Request::Status).is_ok() {
         bail!("a balancer is running on these pins; end it first");
     }
-    Ok(daemon::detach(config)?)
+    let cut = daemon::detach(config)?;
+    say(&format_args!(
+        "detached from the kernel; {cut} connections were carried there and are cut"
+    ))
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "this is what the command was asked for"
-)]
-fn say(text: &dyn Display) {
-    println!("{text}");
+/// Writes what the command was asked for; a reader that has read enough is no error.
+fn say(text: &dyn Display) -> anyhow::Result<()> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 #[expect(clippy::print_stderr, reason = "there may be no log yet")]

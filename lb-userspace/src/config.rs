@@ -50,7 +50,7 @@ pub struct Kernel {
     pub mode: KernelMode,
     /// A directory on a bpf file system, from the root; everything pinned lives below it.
     pub pins: PathBuf,
-    /// Entries of the client table; 1 to 2^24.
+    /// Entries of the client table, and connections in the flow table; 1 to 2^24.
     pub clients_capacity: u32,
     /// Interfaces to attach to, each once, 1 to 15 bytes; `None` is every one that is up.
     pub interfaces: Option<Vec<String>>,

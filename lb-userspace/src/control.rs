@@ -1,17 +1,20 @@
 //! The Unix socket that the command line talks to: one line of JSON each way.
 
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::sys::stat::{Mode, umask};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time;
 
+pub mod flows;
 pub mod status;
 
+use flows::{Filter, Row};
 use status::Status;
 
 /// The longest request, in bytes.
@@ -20,9 +23,10 @@ const REQUEST_BYTES: u64 = 4096;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What can be asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Request {
+    Flows(Filter),
     Status,
 }
 
@@ -31,6 +35,7 @@ pub enum Request {
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
     Error(String),
+    Flows(Vec<Row>),
     Status(Box<Status>),
 }
 
@@ -57,8 +62,11 @@ impl Socket {
         if let Some(directory) = path.parent() {
             std::fs::create_dir_all(directory)?;
         }
-        let listener = std::os::unix::net::UnixListener::bind(path)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        // There must be no moment in which others may open it.
+        let usual = umask(Mode::from_bits_truncate(0o177));
+        let listener = std::os::unix::net::UnixListener::bind(path);
+        umask(usual);
+        let listener = listener?;
         listener.set_nonblocking(true)?;
         Ok(Self {
             listener,
@@ -110,12 +118,12 @@ async fn talk(mut caller: UnixStream, answer: &impl Fn(Request) -> Reply) -> io:
 /// # Errors
 ///
 /// There is none, or it is of a version that does not understand.
-pub fn ask(path: &Path, request: Request) -> io::Result<Reply> {
+pub fn ask(path: &Path, request: &Request) -> io::Result<Reply> {
     use std::io::{Read as _, Write as _};
 
     let mut daemon = std::os::unix::net::UnixStream::connect(path)?;
     daemon.set_read_timeout(Some(PATIENCE))?;
-    let mut line = serde_json::to_vec(&request)?;
+    let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     daemon.write_all(&line)?;
     let mut reply = Vec::new();

@@ -16,12 +16,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 mod build;
+mod flows;
 mod report;
+mod sweep;
 mod worker;
 
 use crate::config::{Config, KernelMode};
 use crate::control::{self, Reply, Request};
-use crate::kernel::pins::{self, Pins};
+use crate::kernel::pins::{PinError, Pins};
+use crate::kernel::sweep::Scope;
+use crate::kernel::tables::Tables;
 use crate::kernel::{self, Kernel, Unavailable};
 use crate::session::World;
 use report::Facts;
@@ -47,10 +51,10 @@ pub enum Failure {
         "; set `daemon.control` to a path this user may write"
     })]
     Control { path: PathBuf, source: io::Error },
-    #[error("the kernel half, which `kernel.mode` requires,")]
+    #[error("`kernel.mode` is \"required\", but the kernel half is not available")]
     Kernel(#[source] Unavailable),
     #[error("could not remove what is pinned")]
-    Pins(#[from] pins::PinError),
+    Pins(#[from] PinError),
     #[error("could not start a thread or wait for signals")]
     Runtime(#[source] io::Error),
     #[error("the tables in the kernel")]
@@ -91,33 +95,42 @@ pub fn run(config: &Config, at_exit: AtExit) -> Result<(), Failure> {
     };
     let world = Arc::new(build::world(config, tables, since, unix_time)?);
     sign(&world, since)?;
+    let own_tables = kernel.as_ref().map(Kernel::tables).transpose()?;
+    if let Some(tables) = &own_tables {
+        sweep::once(&world, tables, Scope::Adopted);
+    }
 
-    let facts = Facts::new(
-        config,
-        since,
-        kernel.as_ref(),
-        unavailable.as_ref(),
-        sockets.len(),
-    );
+    let facts = Facts::new(config, since, kernel.as_ref(), unavailable.as_ref(), &world);
     facts.announce(config);
+    let kernel = kernel.zip(own_tables);
     let served = serve(sockets, &world, kernel, &control, &facts);
-    if at_exit == AtExit::Detach {
+    if at_exit == AtExit::Detach && facts.has_kernel() {
         drop(world);
-        detach(config)?;
+        let cut = detach(config)?;
+        tracing::info!(
+            connections = cut,
+            "detached from the kernel, cutting connections"
+        );
     }
     served
 }
 
-/// Removes what is pinned; connections that the kernel carries end with it.
+/// Removes what is pinned; tells how many connections were in the kernel and end with it.
 ///
 /// # Errors
 ///
-/// What could not be removed.
-pub fn detach(config: &Config) -> Result<(), Failure> {
-    if let Some(pins) = Pins::existing(&config.kernel.pins) {
-        pins.remove_all()?;
+/// A daemon uses the pins, or what could not be removed.
+pub fn detach(config: &Config) -> Result<usize, Failure> {
+    let Some(pins) = Pins::existing(&config.kernel.pins) else {
+        return Ok(0);
+    };
+    if let Some(pid) = pins.owner() {
+        let path = config.kernel.pins.clone();
+        return Err(PinError::InUse { path, pid }.into());
     }
-    Ok(())
+    let cut = pins.connections();
+    pins.remove_all()?;
+    Ok(cut)
 }
 
 fn sign(world: &World, since: u64) -> Result<(), Failure> {
@@ -137,7 +150,7 @@ fn sign(world: &World, since: u64) -> Result<(), Failure> {
 fn serve(
     sockets: Vec<worker::Sockets>,
     world: &Arc<World>,
-    kernel: Option<Kernel>,
+    kernel: Option<(Kernel, Tables)>,
     control: &control::Socket,
     facts: &Facts,
 ) -> Result<(), Failure> {
@@ -166,18 +179,29 @@ fn serve(
 
 async fn until_signal(
     world: &World,
-    kernel: Option<Kernel>,
+    mut kernel: Option<(Kernel, Tables)>,
     control: &control::Socket,
     facts: &Facts,
 ) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::Runtime)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::Runtime)?;
+    let (kernel, tables) = match &mut kernel {
+        Some((kernel, tables)) => (Some(kernel), Some(&*tables)),
+        None => (None, None),
+    };
+    let mut kernel = kernel;
+    let log = kernel.as_mut().map(|kernel| kernel.log()).transpose();
+    let log = log.map_err(Failure::Runtime)?;
     let answer = |request| match request {
+        Request::Flows(filter) => Reply::Flows(match tables {
+            Some(tables) => flows::rows(world, tables, &filter),
+            None => Vec::new(),
+        }),
         Request::Status => Reply::Status(Box::new(facts.status(world))),
     };
     let kernel_log = async {
-        match kernel {
-            Some(kernel) => kernel.log_forever().await,
+        match log {
+            Some(log) => log.await,
             None => std::future::pending().await,
         }
     };
@@ -193,6 +217,7 @@ async fn until_signal(
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         () = errors => {}
+        () = sweep::forever(world, kernel.zip(tables)) => {}
     }
     Ok(())
 }

@@ -1,21 +1,113 @@
-//! A TCP connection to a backend, within a time.
+//! A TCP connection to a backend, within a time, and shaped for the splice where that is possible.
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use nix::libc;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time;
+
+use crate::kernel::leg::Agreed;
+use crate::kernel::ports::{Port, Ports};
+use crate::kernel::route;
+use crate::sys;
+
+/// Ports tried before the kernel is left to choose one.
+const PORTS_TRIED: usize = 8;
+
+/// What a connection must look like for a splice.
+#[derive(Debug)]
+pub struct Shape<'a> {
+    pub ports: &'a Arc<Ports>,
+    /// What the client's leg agreed on.
+    pub client: Agreed,
+}
+
+/// A connection, and its source port where that is ours to keep.
+#[derive(Debug)]
+pub struct Dialled {
+    pub stream: TcpStream,
+    pub port: Option<Port>,
+}
 
 /// Connects to a backend; small packets leave at once.
 ///
 /// # Errors
 ///
 /// Whatever the kernel says of the connection, or `TimedOut`.
-pub async fn dial(address: SocketAddr, within: Duration) -> io::Result<TcpStream> {
-    let stream = time::timeout(within, TcpStream::connect(address))
+pub async fn dial(
+    address: SocketAddr,
+    within: Duration,
+    shape: Option<Shape<'_>>,
+) -> io::Result<Dialled> {
+    let connect = async {
+        match shape {
+            Some(shape) => connect_shaped(address, &shape).await,
+            None => connect(address).await,
+        }
+    };
+    let dialled = time::timeout(within, connect)
         .await
         .map_err(|elapsed| io::Error::new(io::ErrorKind::TimedOut, elapsed))??;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+    dialled.stream.set_nodelay(true)?;
+    Ok(dialled)
+}
+
+async fn connect(address: SocketAddr) -> io::Result<Dialled> {
+    let stream = TcpStream::connect(address).await?;
+    Ok(Dialled { stream, port: None })
+}
+
+/// From a port of ours, where the backend is on another host and a port is free.
+async fn connect_shaped(address: SocketAddr, shape: &Shape<'_>) -> io::Result<Dialled> {
+    let route = route::to(address.ip(), None)?;
+    let Some(source) = route.source.filter(|_| route.is_remote) else {
+        return connect(address).await;
+    };
+    for _ in 0..PORTS_TRIED {
+        let Some(port) = shape.ports.take(source, address) else {
+            break;
+        };
+        let socket = new_socket(address)?;
+        shape_socket(&socket, &shape.client)?;
+        match socket.bind((source, port.number).into()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => continue,
+            Err(error) => return Err(error),
+        }
+        match socket.connect(address).await {
+            Ok(stream) => {
+                return Ok(Dialled {
+                    stream,
+                    port: Some(port),
+                });
+            }
+            // Somebody else has a connection between just these addresses.
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {}
+            Err(error) => return Err(error),
+        }
+    }
+    connect(address).await
+}
+
+fn new_socket(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    // The same port may lead to several backends.
+    socket.set_reuseaddr(true)?;
+    Ok(socket)
+}
+
+/// Promises the broker no more than the client can take, in segments and in window units.
+fn shape_socket(socket: &TcpSocket, client: &Agreed) -> io::Result<()> {
+    let segment = i32::try_from(client.send_mss).unwrap_or(i32::MAX);
+    sys::set_tcp_option(socket, libc::TCP_MAXSEG, segment.min(sys::LARGEST_SEGMENT))?;
+    // The kernel announces the shift that this window needs (RFC 7323 section 2.3).
+    let window = 0xffff_i32 << client.peer_scale.min(14);
+    sys::set_tcp_option(socket, libc::TCP_WINDOW_CLAMP, window)
 }

@@ -28,6 +28,22 @@ impl Tasks {
         });
     }
 
+    /// Runs `task` to its end or until everything stops; what it leaves to do is done in any case.
+    pub fn spawn_with_end<T: Send, F>(
+        &self,
+        task: impl Future<Output = Option<T>> + Send + 'static,
+        end: impl FnOnce(T) -> F + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send,
+    {
+        let stop = self.stop.clone();
+        self.tracker.spawn(async move {
+            if let Some(left) = stop.run_until_cancelled(task).await.flatten() {
+                end(left).await;
+            }
+        });
+    }
+
     /// Ends when everything stops.
     pub async fn stopped(&self) {
         self.stop.cancelled().await;

@@ -3,7 +3,10 @@
 //! Everything pinned stays when the daemon ends, and is taken over by the next; `sluice detach`
 //! removes it. Nothing outside this module names aya.
 
+use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::{SchedClassifier, TcAttachType};
@@ -13,12 +16,22 @@ use lb_common::maps;
 use thiserror::Error;
 
 pub mod capabilities;
+pub mod conntrack;
+pub mod flows;
+pub mod grace;
 pub mod interfaces;
+pub mod leg;
+mod netlink;
 pub mod pins;
+pub mod ports;
+pub mod reset;
+pub mod route;
+pub mod sweep;
 pub mod tables;
 
+use interfaces::Interface;
 use pins::Pins;
-use tables::Tables;
+use tables::{TableError, Tables};
 
 use crate::{config, sys};
 
@@ -31,7 +44,7 @@ pub enum Unavailable {
     #[error("could not attach to interface `{interface}`")]
     Attach {
         interface: String,
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: AttachError,
     },
     #[error("could not be loaded")]
     Load(#[from] aya::EbpfError),
@@ -46,14 +59,19 @@ pub enum Unavailable {
     #[error("is not whole: `{0}` is missing from it")]
     Part(&'static str),
     #[error("did not take its tables")]
-    Tables(#[from] tables::TableError),
+    Tables(#[from] TableError),
 }
 
 /// The loaded kernel half; its programs stay attached when this is dropped.
 #[derive(Debug)]
 pub struct Kernel {
-    /// Interfaces it is attached to.
-    pub interfaces: Vec<String>,
+    /// Interfaces it is attached to; later ones are added as they come.
+    pub interfaces: Arc<Mutex<Vec<String>>>,
+    /// What is not as it was asked for, in sentences.
+    pub notes: Vec<String>,
+    /// The interfaces there were at the last look; none where only those of the configuration count.
+    seen: Option<Vec<Interface>>,
+    pins: Pins,
     ebpf: Ebpf,
 }
 
@@ -61,7 +79,8 @@ pub struct Kernel {
 ///
 /// # Errors
 ///
-/// The first obstacle; what was pinned before is left as it was.
+/// The first obstacle; pins that were not there before are removed again. An interface that cannot be
+/// attached to is one where `kernel.mode` is "required"; else it goes into the notes.
 pub fn load(
     config: &config::Kernel,
     listeners: &[SocketAddr],
@@ -73,55 +92,121 @@ pub fn load(
         return Err(Unavailable::NotBuilt);
     }
     capabilities::check().map_err(Unavailable::NotPermitted)?;
+    let were_there = Pins::existing(&config.pins).is_some();
     let pins = Pins::prepare(&config.pins)?;
+    load_into(pins.clone(), config, listeners).inspect_err(|_| {
+        if !were_there && let Err(error) = pins.remove_all() {
+            tracing::warn!(%error, "pins of a daemon that did not start are left");
+        }
+    })
+}
 
+fn load_into(
+    pins: Pins,
+    config: &config::Kernel,
+    listeners: &[SocketAddr],
+) -> Result<(Kernel, Tables), Unavailable> {
     let mut ebpf = open(config, &pins)?;
-    let tables = Tables::take(&mut ebpf, listeners)?;
-    let interfaces = interfaces::wanted(config.interfaces.as_deref());
-    attach(&mut ebpf, &pins, &interfaces)?;
-    Ok((Kernel { interfaces, ebpf }, tables))
+    let tables = Tables::take(&mut ebpf, &pins, listeners)?;
+    let mut notes: Vec<String> = pins
+        .capacity_note(config.clients_capacity)?
+        .into_iter()
+        .collect();
+    let mut interfaces = interfaces::wanted(config.interfaces.as_deref());
+    load_programs(&mut ebpf, &pins)?;
+    for (interface, error) in attach(&mut ebpf, &pins, &interfaces)? {
+        if config.mode == config::KernelMode::Required {
+            return Err(Unavailable::Attach {
+                interface,
+                source: error,
+            });
+        }
+        notes.push(format!("not attached to interface `{interface}`: {error}"));
+        interfaces.retain(|attached| *attached != interface);
+    }
+    let kernel = Kernel {
+        interfaces: Arc::new(Mutex::new(interfaces)),
+        notes,
+        seen: config.interfaces.is_none().then(Vec::new),
+        pins,
+        ebpf,
+    };
+    Ok((kernel, tables))
 }
 
 fn open(config: &config::Kernel, pins: &Pins) -> Result<Ebpf, Unavailable> {
-    let log_level: u8 = if log::log_enabled!(log::Level::Debug) {
-        Level::Debug as u8
-    } else {
-        Level::Info as u8
-    };
+    let is_debug = log::log_enabled!(target: "sluice_ebpf", log::Level::Debug);
+    let level = if is_debug { Level::Debug } else { Level::Info } as u8;
     let mut loader = EbpfLoader::new();
     loader
-        .override_global(aya_log::LEVEL, &log_level, true)
-        .map_max_entries(maps::CLIENTS, config.clients_capacity);
+        .override_global(aya_log::LEVEL, &level, true)
+        .map_max_entries(maps::CLIENTS, config.clients_capacity)
+        .map_max_entries(maps::FLOWS, config.clients_capacity.saturating_mul(2));
     for name in maps::PINNED {
         loader.map_pin_path(name, pins.map(name));
     }
     Ok(loader.load(OBJECT)?)
 }
 
-/// Puts the program on every interface, in the place of the one a former daemon left there.
-fn attach(ebpf: &mut Ebpf, pins: &Pins, interfaces: &[String]) -> Result<(), Unavailable> {
-    let program: &mut SchedClassifier = ebpf
-        .program_mut(maps::INGRESS)
-        .and_then(|program| program.try_into().ok())
-        .ok_or(Unavailable::Part(maps::INGRESS))?;
-    program.load().map_err(aya::EbpfError::from)?;
-    pins.pin_program(maps::INGRESS, program)?;
-    for interface in interfaces {
-        attach_one(program, pins, interface).map_err(|source| Unavailable::Attach {
-            interface: interface.clone(),
-            source,
-        })?;
+/// The programs and where they are attached. Egress first: what it agrees on in a SYN is what ingress
+/// relies on.
+const PROGRAMS: [(&str, TcAttachType); 2] = [
+    (maps::EGRESS, TcAttachType::Egress),
+    (maps::INGRESS, TcAttachType::Ingress),
+];
+
+fn program<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut SchedClassifier, Unavailable> {
+    let program = ebpf
+        .program_mut(name)
+        .and_then(|program| program.try_into().ok());
+    program.ok_or(Unavailable::Part(name))
+}
+
+fn load_programs(ebpf: &mut Ebpf, pins: &Pins) -> Result<(), Unavailable> {
+    for (name, _) in PROGRAMS {
+        let program = program(ebpf, name)?;
+        program.load().map_err(aya::EbpfError::from)?;
+        pins.pin_program(name, program)?;
+    }
+    Ok(())
+}
+
+/// Why an interface has no program.
+type AttachError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Puts the programs on every interface, in the place of those a former daemon left there; names the
+/// interfaces where that did not work. Programs on other interfaces are detached.
+fn attach(
+    ebpf: &mut Ebpf,
+    pins: &Pins,
+    interfaces: &[String],
+) -> Result<Vec<(String, AttachError)>, Unavailable> {
+    let mut failed: Vec<(String, AttachError)> = Vec::new();
+    for (name, hook) in PROGRAMS {
+        let program = program(ebpf, name)?;
+        for interface in interfaces {
+            if failed.iter().any(|(name, _)| name == interface) {
+                continue;
+            }
+            if let Err(error) = attach_one(program, pins, interface, hook) {
+                failed.push((interface.clone(), error));
+            }
+        }
     }
     pins.forget_links_except(interfaces)?;
-    Ok(())
+    Ok(failed)
 }
 
 fn attach_one(
     program: &mut SchedClassifier,
     pins: &Pins,
     interface: &str,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let pin = pins.link(interface);
+    hook: TcAttachType,
+) -> Result<(), AttachError> {
+    let pin = pins.link(interface, hook);
     if let Some(link) = pinned_link(&pin)?
         && program
             .attach_to_link(FdLink::from(link).try_into()?)
@@ -131,7 +216,7 @@ fn attach_one(
     }
     // There was none, or the interface it was on is gone.
     pins::remove(&pin)?;
-    let link = program.attach(interface, TcAttachType::Ingress)?;
+    let link = program.attach(interface, hook)?;
     let link: FdLink = program.take_link(link)?.try_into()?;
     link.pin(&pin)?;
     Ok(())
@@ -145,19 +230,64 @@ fn pinned_link(pin: &std::path::Path) -> Result<Option<PinnedLink>, LinkError> {
     }
 }
 
-fn is_not_found(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::NotFound
+fn is_not_found(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
 }
 
 impl Kernel {
-    /// Passes what the kernel half logs on to this process's log; ends only with an error.
-    pub async fn log_forever(mut self) -> std::io::Result<()> {
-        let logger = EbpfLogger::init(&mut self.ebpf).map_err(std::io::Error::other)?;
+    /// Passes what the kernel half logs on to this process's log.
+    ///
+    /// # Errors
+    ///
+    /// There is nothing to read it from. The future ends only with an error.
+    pub fn log(&mut self) -> io::Result<impl Future<Output = io::Result<()>> + use<>> {
+        let logger = EbpfLogger::init(&mut self.ebpf).map_err(io::Error::other)?;
         let mut logger = sys::watch(logger)?;
-        loop {
-            let mut ready = logger.readable_mut().await?;
-            ready.get_inner_mut().flush();
-            ready.clear_ready();
+        Ok(async move {
+            loop {
+                let mut ready = logger.readable_mut().await?;
+                ready.get_inner_mut().flush();
+                ready.clear_ready();
+            }
+        })
+    }
+
+    /// The tables, for one who takes long with them.
+    ///
+    /// # Errors
+    ///
+    /// Somebody has removed the pins.
+    pub fn tables(&self) -> Result<Tables, TableError> {
+        Tables::reopen(&self.pins)
+    }
+
+    /// Attaches to interfaces that have come, and lets go of those that went.
+    pub fn follow_interfaces(&mut self) {
+        let Some(seen) = &mut self.seen else {
+            return;
+        };
+        let there = interfaces::there();
+        if *seen == there {
+            return;
+        }
+        let mut names: Vec<String> = there.iter().map(|(name, _)| name.clone()).collect();
+        *seen = there;
+        match attach(&mut self.ebpf, &self.pins, &names) {
+            Ok(failed) => {
+                for (interface, error) in &failed {
+                    tracing::warn!(interface, %error, "not attached");
+                }
+                names.retain(|name| failed.iter().all(|(failed, _)| failed != name));
+            }
+            Err(error) => tracing::warn!(%error, "cannot follow the interfaces"),
+        }
+        let mut known = self
+            .interfaces
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if *known != names {
+            tracing::info!(interfaces = ?names, "attached");
+            *known = names;
         }
     }
 }

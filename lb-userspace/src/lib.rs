@@ -1,8 +1,8 @@
 //! Sluice: an MQTT load balancer. It reads one CONNECT, chooses a broker and gets out of the way.
 //!
 //! Modules stand in the order of their layers; each may use those before it, none after it
-//! (`cargo xtask layers` checks). For reading: `session`, `mqtt::connect`, `balance`, `relay::copy`,
-//! `registry`, `kernel`, `daemon`.
+//! (`cargo xtask layers` checks). For reading: `session`, `mqtt::connect`, `balance`, `relay`,
+//! `relay::copy`, `relay::splice`, `registry`, `kernel`, `daemon`.
 
 #![deny(unsafe_code)]
 

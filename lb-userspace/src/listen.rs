@@ -2,12 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::libc;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time;
+
+use crate::sys;
 
 /// Connections the kernel completes before we accept them.
 const BACKLOG: i32 = 4096;
@@ -45,9 +50,43 @@ pub fn bind(address: SocketAddr, sharing: Sharing) -> io::Result<std::net::TcpLi
     Ok(socket.into())
 }
 
+/// The largest segment that clients of a listener are told to send; it only shrinks.
+#[derive(Debug)]
+pub struct SegmentLimit(AtomicI32);
+
+impl SegmentLimit {
+    /// In bytes of payload; `None` is whatever the interface takes.
+    pub fn new(bytes: Option<i32>) -> Self {
+        Self(AtomicI32::new(bytes.unwrap_or(i32::MAX)))
+    }
+
+    /// Tells later clients to send no more than `bytes`.
+    pub fn shrink_to(&self, bytes: u32) {
+        if let Ok(bytes) = i32::try_from(bytes) {
+            self.0.fetch_min(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn apply(&self, listener: &impl AsFd, applied: &mut i32) {
+        let limit = self.0.load(Ordering::Relaxed);
+        if limit <= sys::LARGEST_SEGMENT
+            && limit != std::mem::replace(applied, limit)
+            && let Err(error) = sys::set_tcp_option(listener, libc::TCP_MAXSEG, limit)
+        {
+            tracing::debug!(%error, limit, "clients may send larger segments than brokers take");
+        }
+    }
+}
+
 /// Accepts until dropped, handing every client to `serve`.
-pub async fn accept_forever(listener: TcpListener, serve: impl Fn(TcpStream, SocketAddr)) {
+pub async fn accept_forever(
+    listener: TcpListener,
+    limit: &SegmentLimit,
+    serve: impl Fn(TcpStream, SocketAddr),
+) {
+    let mut applied = i32::MAX;
     loop {
+        limit.apply(&listener, &mut applied);
         match listener.accept().await {
             Ok((client, address)) => {
                 if let Err(error) = prepare(&client) {

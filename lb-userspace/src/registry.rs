@@ -6,10 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use lb_common::address::mapped;
 use lb_common::client::{ClientBinding, ClientKey, Path};
+use lb_common::flow::Flow;
+use lb_common::maps::FLOWS;
 use sha2::{Digest as _, Sha256};
 
 use crate::counters::Counter;
-use crate::kernel::tables::Tables;
+use crate::kernel::flows::Pair;
+use crate::kernel::tables::{TableError, Tables};
 use crate::mqtt::Version;
 use crate::upstream::Backend;
 
@@ -19,6 +22,8 @@ pub struct Client<'a> {
     /// The id it gave or was given; empty where it has none.
     pub id: &'a str,
     pub address: SocketAddr,
+    /// Where it connected to.
+    pub listener: SocketAddr,
     pub version: Version,
     /// In seconds; 0 is none.
     pub keep_alive: u16,
@@ -33,11 +38,12 @@ pub struct Client<'a> {
 pub struct Registry {
     tables: Option<Mutex<Tables>>,
     next_session: AtomicU64,
+    evicted: Mutex<Vec<Flow>>,
     /// Sessions that go on without an entry, since the table is full.
     pub unlisted: Counter,
 }
 
-/// One open session; dropped when it ends.
+/// One open session; dropped when it ends, unless a flow has it by then.
 #[derive(Debug)]
 pub struct Entry {
     registry: Arc<Registry>,
@@ -52,6 +58,7 @@ impl Registry {
         Self {
             tables: tables.map(Mutex::new),
             next_session: AtomicU64::new(first_session),
+            evicted: Mutex::default(),
             unlisted: Counter::default(),
         }
     }
@@ -78,12 +85,58 @@ impl Registry {
         entry
     }
 
+    /// Flows of ended connections that made room for others; what they held is to be given back.
+    pub fn take_evicted(&self) -> Vec<Flow> {
+        let mut evicted = self.evicted.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *evicted)
+    }
+
+    fn note_evicted(&self, flow: Option<Flow>) {
+        let mut evicted = self.evicted.lock().unwrap_or_else(PoisonError::into_inner);
+        evicted.extend(flow);
+    }
+
     /// Runs `use_them` alone, where there are tables.
     pub fn with_tables<R>(&self, use_them: impl FnOnce(&mut Tables) -> R) -> Option<R> {
         let tables = self.tables.as_ref()?;
         Some(use_them(
             &mut tables.lock().unwrap_or_else(PoisonError::into_inner),
         ))
+    }
+}
+
+impl Entry {
+    pub fn session(&self) -> u64 {
+        self.session
+    }
+
+    pub fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    /// Puts the session into the kernel, and lists it so.
+    ///
+    /// # Errors
+    ///
+    /// There is no room, and nothing has changed.
+    pub fn splice(&self, pair: &Pair, next_send: [u32; 2]) -> Result<(), TableError> {
+        let spliced = self.registry.with_tables(|tables| {
+            self.registry
+                .note_evicted(tables.evict(&pair.from_client.0));
+            tables.splice(pair, next_send)?;
+            tables.set_path(&self.key, self.session, Path::Splice);
+            Ok(())
+        });
+        spliced.unwrap_or(Err(TableError::Missing(FLOWS)))
+    }
+
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// The kernel carries the session from now on; what is listed stays until its flow ends.
+    pub fn leave_to_flow(self) {
+        std::mem::forget(self);
     }
 }
 
@@ -125,7 +178,10 @@ fn binding(client: &Client<'_>, backend: u32, session: u64) -> ClientBinding {
         protocol_level: client.version.level(),
         clean_start: client.clean_start.into(),
         path: client.path as u8,
-        reserved: 0,
+        listener: mapped(client.listener.ip()),
+        listener_port: client.listener.port(),
+        reserved: [0; 3],
         id_bytes: u32::try_from(client.id.len()).unwrap_or(u32::MAX),
+        reserved_end: 0,
     }
 }

@@ -1,9 +1,9 @@
-//! One client, from accept to close.
+//! One client, from accept until it is carried by the kernel or has gone.
 //!
 //! ```text
 //! accept ─▶ identify ─▶ choose ─▶ open ────────▶ register ─▶ relay
-//!           one CONNECT  pool,    dial, CONNECT,  a row in    until both
-//!           in time and  order    CONNACK; else   the tables  sides ended
+//!           one CONNECT  pool,    dial, CONNECT,  a row in    splice: leave it to the kernel
+//!           in time and  order    CONNACK; else   the tables  copy: until both sides ended
 //!           in bounds             the next one
 //! ```
 //!
@@ -16,18 +16,24 @@ use lb_common::client::Path;
 use tokio::net::TcpStream;
 
 use crate::balance::Subject;
-use crate::config::Limits;
+use crate::config::{DataPath, Limits};
 use crate::counters::Counter;
+use crate::dial::Shape;
+use crate::kernel::leg::Agreed;
+use crate::listen::SegmentLimit;
 use crate::mqtt::connack::First;
 use crate::mqtt::connect::Connect;
 use crate::registry::{Client, Entry, Registry};
+use crate::relay::Choices;
 use crate::relay::copy::{self, Pending, Tally};
-use crate::upstream::{Backend, Pool};
+use crate::upstream::Pool;
 
+mod hand_off;
 mod identify;
 mod open;
 pub mod refuse;
 
+pub use hand_off::{Endings, HandOff, Splicer};
 use identify::Identified;
 use open::Opened;
 use refuse::{Refusals, Refused};
@@ -39,7 +45,10 @@ pub struct World {
     pub listeners: Vec<Listener>,
     pub pools: Vec<Arc<Pool>>,
     pub registry: Arc<Registry>,
+    /// Where connections can be left to the kernel.
+    pub splicer: Option<Splicer>,
     pub refusals: Refusals,
+    pub choices: Choices,
     /// Bytes carried on the copy path.
     pub copied: Tally,
     /// Tells the Unix time in seconds.
@@ -52,76 +61,149 @@ pub struct Listener {
     pub name: String,
     pub addresses: Vec<SocketAddr>,
     pub pool: Arc<Pool>,
+    pub datapath: DataPath,
+    pub segment_limit: SegmentLimit,
     pub accepted: Counter,
 }
 
-/// Serves one client until either side is done.
+/// Serves one client; gives back what is left to do where the kernel takes it over.
 #[tracing::instrument(name = "session", level = "debug", skip_all, fields(client = %address))]
-pub async fn run(mut client: TcpStream, address: SocketAddr, listener: &Listener, world: &World) {
+pub async fn run(
+    mut client: TcpStream,
+    address: SocketAddr,
+    listener: &Listener,
+    world: &World,
+) -> Option<HandOff> {
     listener.accepted.add(1);
-    if let Err(refused) = serve(&mut client, address, listener, world).await {
-        tracing::debug!(reason = refused.reason().label(), "refused: {refused}");
-        world.refusals.count(refused.reason());
-        refuse::answer(client, &refused).await;
+    match open(&mut client, address, listener, world).await {
+        Ok(opened) => relay(client, opened, listener, world).await,
+        Err(refused) => {
+            tracing::debug!(reason = refused.reason().label(), "refused: {refused}");
+            world.refusals.count(refused.reason());
+            refuse::answer(client, &refused).await;
+            None
+        }
     }
 }
 
-async fn serve(
+/// A client and a backend that know each other.
+#[derive(Debug)]
+struct Session {
+    broker: Opened,
+    pending: Pending,
+    /// Bytes of the CONNECT, which the backend has.
+    connect_bytes: usize,
+    /// In seconds.
+    keep_alive: u16,
+    /// None where the backend has not accepted the client.
+    entry: Option<Entry>,
+}
+
+async fn open(
     client: &mut TcpStream,
     address: SocketAddr,
     listener: &Listener,
     world: &World,
-) -> Result<(), Refused> {
+) -> Result<Session, Refused> {
     let Identified { connect, pipelined } = identify::identify(client, world.limits).await?;
     let subject = Subject {
         client_id: connect.client_id(),
         address: address.ip(),
     };
     let candidates = listener.pool.candidates(subject);
-    let Opened {
-        mut broker,
-        backend,
-        first,
-        received,
-    } = open::first(candidates, &connect, &listener.pool).await?;
-
-    let entry = register(&connect, address, &first, &backend, world);
-    tracing::debug!(id = connect.client_id(), backend = %backend.name, ?first, "opened");
-    drop(connect);
-    let pending = Pending {
-        to_broker: pipelined,
-        to_client: received,
+    let splicer = world
+        .splicer
+        .as_ref()
+        .filter(|_| listener.datapath != DataPath::Copy);
+    let agreed = Agreed::of(client).ok();
+    let shape = || {
+        Some(Shape {
+            ports: &splicer?.ports,
+            client: agreed?,
+        })
     };
-    copy::relay(client, &mut broker, pending, &world.copied).await;
-    drop(entry);
-    tracing::debug!("closed");
-    Ok(())
+    let mut broker = open::first(candidates, &connect, &listener.pool, shape).await?;
+
+    let keep_alive = keep_alive(&connect, &broker.first);
+    let addresses = [address, client.local_addr().map_err(Refused::Lost)?];
+    let entry = register(&connect, addresses, &broker, keep_alive, world);
+    tracing::debug!(id = connect.client_id(), backend = %broker.backend.name, "opened");
+    Ok(Session {
+        pending: Pending {
+            to_broker: pipelined,
+            to_client: std::mem::take(&mut broker.received),
+        },
+        connect_bytes: connect.bytes().len(),
+        keep_alive,
+        entry,
+        broker,
+    })
+}
+
+/// In seconds; what the backend says counts [MQTT5-3.2.2-21].
+fn keep_alive(connect: &Connect, first: &First) -> u16 {
+    let server = match first {
+        First::Connack(connack) => connack.server_keep_alive,
+        First::Auth => None,
+    };
+    server.unwrap_or_else(|| connect.keep_alive())
 }
 
 /// A row for a client that the backend took; a client it refused gets none.
 fn register(
     connect: &Connect,
-    address: SocketAddr,
-    first: &First,
-    backend: &Arc<Backend>,
+    [address, listener]: [SocketAddr; 2],
+    broker: &Opened,
+    keep_alive: u16,
     world: &World,
 ) -> Option<Entry> {
-    let (assigned_id, server_keep_alive) = match first {
+    let assigned_id = match &broker.first {
         First::Connack(connack) if !connack.is_accepted() => return None,
-        First::Connack(connack) => (
-            connack.assigned_client_id.as_deref(),
-            connack.server_keep_alive,
-        ),
-        First::Auth => (None, None),
+        First::Connack(connack) => connack.assigned_client_id.as_deref(),
+        First::Auth => None,
     };
     let client = Client {
         id: assigned_id.unwrap_or_else(|| connect.client_id()),
         address,
+        listener,
         version: connect.version(),
-        keep_alive: server_keep_alive.unwrap_or_else(|| connect.keep_alive()),
+        keep_alive,
         clean_start: connect.clean_start(),
         path: Path::Copy,
         since: (world.clock)(),
     };
-    Some(world.registry.open(&client, backend))
+    Some(world.registry.open(&client, &broker.backend))
+}
+
+/// Carries the connection, or prepares to leave it.
+async fn relay(
+    mut client: TcpStream,
+    session: Session,
+    listener: &Listener,
+    world: &World,
+) -> Option<HandOff> {
+    let mut choice = hand_off::choose(&client, &session, listener, world);
+    let mut session = session;
+    if choice.path == Path::Splice {
+        match HandOff::begin(client, session) {
+            Ok(hand_off) => {
+                world.choices.count(choice.because);
+                tracing::debug!("leaving to the kernel");
+                return Some(hand_off);
+            }
+            Err(stays) => (client, session, choice.because) = *stays,
+        }
+    }
+    world.choices.count(choice.because);
+    tracing::debug!(because = choice.because.label(), "relaying");
+    let Session {
+        broker: Opened { mut broker, .. },
+        pending,
+        entry,
+        ..
+    } = session;
+    copy::relay(&mut client, &mut broker, pending, &world.copied).await;
+    drop(entry);
+    tracing::debug!("closed");
+    None
 }

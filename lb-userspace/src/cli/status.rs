@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::control::status::Status;
+use super::table::{columns, row};
+use crate::control::status::{Counted, Splice, Status};
 
 /// Shows a status as aligned columns.
 #[derive(Debug)]
@@ -20,7 +21,9 @@ impl fmt::Display for Table<'_> {
             downgrades,
             listeners: _,
             backends: _,
-            refused: _,
+            refused,
+            choices: _,
+            splice,
             bytes,
         } = self.0;
         writeln!(f, "sluice {version}, pid {pid}, {threads} threads")?;
@@ -38,7 +41,22 @@ impl fmt::Display for Table<'_> {
         }
         writeln!(f, "\n{}", columns(&self.listeners()))?;
         writeln!(f, "{}", columns(&self.backends()))?;
-        writeln!(f, "refused   {}", self.refused())?;
+        writeln!(f, "refused   {}", counted(refused))?;
+        writeln!(f, "paths     {}", self.choices())?;
+        if let Some(splice) = splice {
+            let Splice {
+                left,
+                aborted,
+                ended,
+                packets,
+            } = splice;
+            writeln!(
+                f,
+                "splice    {left} left to the kernel, {aborted} aborted; ended: {}",
+                counted(ended)
+            )?;
+            writeln!(f, "packets   {}", counted(packets))?;
+        }
         write!(
             f,
             "copied    {} bytes from clients, {} from brokers",
@@ -90,54 +108,24 @@ impl Table<'_> {
         rows
     }
 
-    fn refused(&self) -> String {
-        let each: Vec<String> = self
-            .0
-            .refused
-            .iter()
-            .map(|refused| format!("{} {}", refused.count, refused.reason))
+    /// The reasons there were, and the paths they led to.
+    fn choices(&self) -> String {
+        let chosen = self.0.choices.iter().filter(|chosen| chosen.count > 0);
+        let each: Vec<String> = chosen
+            .map(|chosen| format!("{} {} ({})", chosen.count, chosen.path, chosen.because))
             .collect();
-        each.join(", ")
-    }
-}
-
-fn row(cells: &[&str]) -> Vec<String> {
-    cells.iter().map(|cell| (*cell).to_owned()).collect()
-}
-
-/// Pads every cell to the width of its column.
-fn columns(rows: &[Vec<String>]) -> String {
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-    let mut text = String::new();
-    for row in rows {
-        for (column, cell) in row.iter().enumerate() {
-            let last = column + 1 == row.len();
-            let padding = if last {
-                0
-            } else {
-                width(column) + 2 - cell.chars().count()
-            };
-            text.push_str(cell);
-            text.extend(std::iter::repeat_n(' ', padding));
+        if each.is_empty() {
+            "none yet".to_owned()
+        } else {
+            each.join(", ")
         }
-        text.push('\n');
     }
-    text
 }
 
-#[cfg(test)]
-mod tests {
-    use super::{columns, row};
-
-    #[test]
-    fn aligns_columns_and_leaves_no_blanks_behind() {
-        let rows = [row(&["A", "BB", "C"]), row(&["longer", "é", "end"])];
-
-        assert_eq!(columns(&rows), "A       BB  C\nlonger  é   end\n");
-    }
+fn counted(each: &[Counted]) -> String {
+    let each: Vec<String> = each
+        .iter()
+        .map(|counted| format!("{} {}", counted.count, counted.reason))
+        .collect();
+    each.join(", ")
 }

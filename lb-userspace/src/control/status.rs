@@ -18,7 +18,12 @@ pub struct Status {
     pub downgrades: Vec<String>,
     pub listeners: Vec<Listener>,
     pub backends: Vec<Backend>,
-    pub refused: Vec<Refused>,
+    /// Clients turned away.
+    pub refused: Vec<Counted>,
+    /// Connections by the reason for their data path.
+    pub choices: Vec<Chosen>,
+    /// The connections in the kernel, where that is possible.
+    pub splice: Option<Splice>,
     pub bytes: Bytes,
 }
 
@@ -68,9 +73,31 @@ pub struct Backend {
     pub failed: u64,
 }
 
-/// Clients turned away.
+/// Connections whose data path was chosen for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refused {
+pub struct Chosen {
+    /// `splice` or `copy`.
+    pub path: String,
+    pub because: String,
+    pub count: u64,
+}
+
+/// Connections that the kernel carries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Splice {
+    /// Connections that left the daemon since it started.
+    pub left: u64,
+    /// Connections that were reset on their way.
+    pub aborted: u64,
+    /// Connections that ended in the kernel, by how.
+    pub ended: Vec<Counted>,
+    /// What the kernel half did beside carrying and passing, by reason, since it was pinned.
+    pub packets: Vec<Counted>,
+}
+
+/// How often something happened for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
     pub reason: String,
     pub count: u64,
 }

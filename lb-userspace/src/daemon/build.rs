@@ -5,16 +5,24 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use lb_common::flow::Flow;
+
 use super::{Failure, worker};
 use crate::balance::{Balancer, Member};
-use crate::config::{self, Config, Host, HostPort};
+use crate::config::{self, Config, DataPath, Host, HostPort};
 use crate::counters::{Counter, Gauge};
+use crate::kernel::conntrack;
+use crate::kernel::flows::flow_addresses;
+use crate::kernel::grace::Grace;
+use crate::kernel::ports::Ports;
+use crate::kernel::route;
 use crate::kernel::tables::Tables;
-use crate::listen::{self, Sharing};
+use crate::listen::{self, SegmentLimit, Sharing};
 use crate::registry::Registry;
+use crate::relay::Choices;
 use crate::relay::copy::Tally;
 use crate::session::refuse::Refusals;
-use crate::session::{Listener, World};
+use crate::session::{Endings, Listener, Splicer, World};
 use crate::upstream::{Backend, Pool};
 
 /// Session numbers go up by one; a restart continues above all that a faster clock could have used.
@@ -31,13 +39,21 @@ pub(super) fn sockets(
     for_each_address(config, |address| {
         listen::bind(address, Sharing::Alone).map(drop)
     })?;
-    let mut sockets: Vec<worker::Sockets> = Vec::new();
-    for _ in 0..threads.get() {
-        sockets.push(for_each_address(config, |address| {
-            listen::bind(address, Sharing::BetweenThreads)
-        })?);
-    }
-    Ok(sockets)
+    (0..threads.get())
+        .map(|_| {
+            for_each_address(config, |address| {
+                listen::bind(address, Sharing::BetweenThreads)
+            })
+        })
+        .collect()
+}
+
+/// The largest segment that every backend of a pool can be sent, in bytes of payload, as far as this
+/// host knows the way to it.
+fn segment_limit(pool: &Pool) -> Option<i32> {
+    let largest = |backend: &Arc<Backend>| route::largest_segment(backend.address).ok();
+    let limit = pool.backends.iter().filter_map(largest).min()?;
+    i32::try_from(limit).ok()
 }
 
 /// Pairs what `bind` makes of every address with the index of its listener.
@@ -82,19 +98,71 @@ pub(super) fn world(
                 name: listener.name.clone(),
                 addresses: listener.bind.clone(),
                 pool: Arc::clone(pool),
+                datapath: listener.datapath,
+                segment_limit: SegmentLimit::new(match listener.datapath {
+                    DataPath::Auto => segment_limit(pool),
+                    DataPath::Copy => None,
+                }),
                 accepted: Counter::default(),
             })
         })
         .collect();
+    let splicer = match &mut tables {
+        Some(tables) => splicer(config, &pools, tables)?,
+        None => None,
+    };
     Ok(World {
         limits: config.limits,
         listeners,
         pools,
         registry: Arc::new(Registry::new(tables, since * SESSIONS_A_SECOND)),
+        splicer,
         refusals: Refusals::default(),
+        choices: Choices::default(),
         copied: Tally::default(),
         clock,
     })
+}
+
+/// What it takes to splice; takes over the connections that are in the kernel already.
+fn splicer(
+    config: &Config,
+    pools: &[Arc<Pool>],
+    tables: &mut Tables,
+) -> Result<Option<Splicer>, Failure> {
+    let backends = || pools.iter().flat_map(|pool| &pool.backends);
+    let addresses: Vec<SocketAddr> = backends().map(|backend| backend.address).collect();
+    tables.set_brokers(&addresses)?;
+    let ours: Vec<u16> = config
+        .listeners
+        .iter()
+        .flat_map(|listener| listener.bind.iter().map(SocketAddr::port))
+        .collect();
+    let live: Vec<Flow> = tables.spliced().map(|(_, flow)| flow).collect();
+    for flow in &live {
+        if let Some(backend) = backends().find(|backend| backend.number == flow.backend) {
+            backend.connections.add_one();
+            tables.count(backend);
+        }
+    }
+    let taken = live.iter().map(|flow| {
+        let [source, broker] = flow_addresses(flow);
+        ((source.ip(), broker), source.port())
+    });
+    match Grace::start() {
+        Ok(grace) => Ok(Some(Splicer {
+            grace: Arc::new(grace),
+            ports: Arc::new(Ports::new(taken, &ours)),
+            is_tracked: conntrack::is_in_use(),
+            left: Counter::default(),
+            aborted: Counter::default(),
+            ended: Endings::default(),
+        })),
+        Err(error) => {
+            tracing::warn!(%error, "without the splice path, which needs membarrier(2)");
+            Ok(None)
+        }
+    }
 }
 
 fn pools(config: &Config, tables: Option<&mut Tables>) -> Result<Vec<Arc<Pool>>, Failure> {

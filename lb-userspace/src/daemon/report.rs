@@ -1,11 +1,18 @@
 //! What the daemon tells of itself: once at start, and to `sluice status`.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lb_common::reason::Reason as PacketReason;
+
 use crate::config::Config;
 use crate::control::status::{
-    Backend, Bytes, DataPath, Kernel as KernelStatus, Listener, Refused, Status,
+    Backend, Bytes, Chosen, Counted, DataPath, Kernel as KernelStatus, Listener, Splice, Status,
 };
+use crate::kernel::sweep::Ended;
 use crate::kernel::{Kernel, Unavailable};
+use crate::relay::Because;
 use crate::session::World;
+use crate::session::refuse::Reason;
 use crate::upstream::Pool;
 
 /// What does not change while the daemon runs.
@@ -13,8 +20,9 @@ use crate::upstream::Pool;
 pub(super) struct Facts {
     since: u64,
     threads: usize,
-    interfaces: Vec<String>,
+    interfaces: Arc<Mutex<Vec<String>>>,
     pins: Option<String>,
+    has_splice: bool,
     downgrades: Vec<String>,
 }
 
@@ -24,16 +32,21 @@ impl Facts {
         since: u64,
         kernel: Option<&Kernel>,
         unavailable: Option<&Unavailable>,
-        threads: usize,
+        world: &World,
     ) -> Self {
         Self {
             since,
-            threads,
+            threads: super::threads(config).get(),
             interfaces: kernel
-                .map(|kernel| kernel.interfaces.clone())
+                .map(|kernel| Arc::clone(&kernel.interfaces))
                 .unwrap_or_default(),
             pins: kernel.map(|_| config.kernel.pins.display().to_string()),
-            downgrades: unavailable.map(downgrade).into_iter().collect(),
+            has_splice: world.splicer.is_some(),
+            downgrades: unavailable
+                .map(downgrade)
+                .into_iter()
+                .chain(kernel.into_iter().flat_map(|kernel| kernel.notes.clone()))
+                .collect(),
         }
     }
 
@@ -51,17 +64,35 @@ impl Facts {
             threads = self.threads,
             datapath = path,
             because,
-            interfaces = ?self.interfaces,
+            interfaces = ?self.interfaces(),
             "ready"
         );
     }
 
+    fn interfaces(&self) -> Vec<String> {
+        let interfaces = self.interfaces.lock();
+        interfaces.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn has_kernel(&self) -> bool {
+        self.pins.is_some()
+    }
+
     fn datapath(&self) -> DataPath {
+        let (path, because) = if self.has_splice {
+            (
+                "splice",
+                "the kernel carries every connection that is eligible, the daemon the others",
+            )
+        } else {
+            (
+                "copy",
+                "connections cannot be left to the kernel here, so the daemon carries them all",
+            )
+        };
         DataPath {
-            path: "copy".to_owned(),
-            because:
-                "this version relays in the daemon; the kernel half lists clients and counts SYNs"
-                    .to_owned(),
+            path: path.to_owned(),
+            because: because.to_owned(),
         }
     }
 
@@ -73,7 +104,7 @@ impl Facts {
             threads: self.threads,
             kernel: KernelStatus {
                 loaded: self.pins.is_some(),
-                interfaces: self.interfaces.clone(),
+                interfaces: self.interfaces(),
                 pins: self.pins.clone(),
                 unlisted: world.registry.unlisted.value(),
             },
@@ -81,7 +112,9 @@ impl Facts {
             downgrades: self.downgrades.clone(),
             listeners: listeners(world),
             backends: world.pools.iter().flat_map(|pool| backends(pool)).collect(),
-            refused: refused(world),
+            refused: counted(world.refusals.each(), Reason::label),
+            choices: choices(world),
+            splice: splice(world),
             bytes: Bytes {
                 from_clients: world.copied.from_client.value(),
                 from_brokers: world.copied.from_broker.value(),
@@ -132,13 +165,35 @@ fn backends(pool: &Pool) -> impl Iterator<Item = Backend> {
     })
 }
 
-fn refused(world: &World) -> Vec<Refused> {
-    world
-        .refusals
-        .each()
-        .map(|(reason, count)| Refused {
-            reason: reason.label().to_owned(),
-            count,
-        })
-        .collect()
+fn choices(world: &World) -> Vec<Chosen> {
+    let chosen = |(because, count): (Because, u64)| Chosen {
+        path: because.path().label().to_owned(),
+        because: because.label().to_owned(),
+        count,
+    };
+    world.choices.each().map(chosen).collect()
+}
+
+fn splice(world: &World) -> Option<Splice> {
+    let splicer = world.splicer.as_ref()?;
+    Some(Splice {
+        left: splicer.left.value(),
+        aborted: splicer.aborted.value(),
+        ended: counted(splicer.ended.each(), Ended::label),
+        packets: world
+            .registry
+            .with_tables(|tables| counted(tables.reasons(), PacketReason::label))
+            .unwrap_or_default(),
+    })
+}
+
+fn counted<R: Copy>(
+    each: impl Iterator<Item = (R, u64)>,
+    label: impl Fn(R) -> &'static str,
+) -> Vec<Counted> {
+    each.map(|(reason, count)| Counted {
+        reason: label(reason).to_owned(),
+        count,
+    })
+    .collect()
 }

@@ -1,33 +1,60 @@
-//! The network interfaces of this host.
+//! The network interfaces of this host, or of the namespace the daemon runs in.
 
-use std::fs;
-use std::path::Path;
+use nix::ifaddrs::{InterfaceAddress, getifaddrs};
+use nix::net::if_::{InterfaceFlags, if_nametoindex};
 
-const SYS_CLASS_NET: &str = "/sys/class/net";
 /// `ARPHRD_ETHER` and `ARPHRD_LOOPBACK` of `linux/if_arp.h`: packets begin with an Ethernet header.
-const ETHERNET: [&str; 2] = ["1", "772"];
-/// `IFF_UP` of `linux/if.h`.
-const UP: u32 = 1;
+const ETHERNET: [u16; 2] = [1, 772];
+
+/// Name and index; one that was removed and made again has another index.
+pub type Interface = (String, u32);
 
 /// The interfaces to attach to: those named, or all that are up and carry Ethernet frames.
 pub fn wanted(named: Option<&[String]>) -> Vec<String> {
-    if let Some(named) = named {
-        return named.to_vec();
+    match named {
+        Some(named) => named.to_vec(),
+        None => there().into_iter().map(|(name, _)| name).collect(),
     }
-    let Ok(entries) = fs::read_dir(SYS_CLASS_NET) else {
+}
+
+/// All that are up and carry Ethernet frames.
+pub fn there() -> Vec<Interface> {
+    let Ok(addresses) = getifaddrs() else {
         return Vec::new();
     };
-    let mut interfaces: Vec<String> = entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| is_usable(&Path::new(SYS_CLASS_NET).join(name)))
+    let mut interfaces: Vec<Interface> = addresses
+        .filter(is_usable)
+        .filter_map(|address| {
+            let index = if_nametoindex(address.interface_name.as_str()).ok()?;
+            Some((address.interface_name, index))
+        })
         .collect();
     interfaces.sort();
+    interfaces.dedup();
     interfaces
 }
 
-fn is_usable(interface: &Path) -> bool {
-    let read = |name: &str| fs::read_to_string(interface.join(name)).unwrap_or_default();
-    let flags = read("flags");
-    let flags = u32::from_str_radix(flags.trim().trim_start_matches("0x"), 16).unwrap_or(0);
-    flags & UP != 0 && ETHERNET.contains(&read("type").trim())
+/// Each interface is listed once with its link address, and again with every other address.
+fn is_usable(address: &InterfaceAddress) -> bool {
+    let link = address
+        .address
+        .as_ref()
+        .and_then(|address| address.as_link_addr());
+    address.flags.contains(InterfaceFlags::IFF_UP)
+        && link.is_some_and(|link| ETHERNET.contains(&link.hatype()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wanted;
+
+    #[test]
+    fn finds_the_loopback_interface() {
+        assert!(wanted(None).contains(&"lo".to_owned()));
+    }
+
+    #[test]
+    fn takes_the_word_of_the_operator() {
+        assert_eq!(wanted(Some(&["eth7".to_owned()])), ["eth7"]);
+    }
 }

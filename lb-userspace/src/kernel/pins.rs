@@ -1,14 +1,17 @@
 //! What is pinned, and where: maps, programs and links below one directory of a bpf file system.
 
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use aya::maps::MapData;
-use aya::programs::SchedClassifier;
-use lb_common::{LAYOUT, about::About, maps};
+use aya::programs::{SchedClassifier, TcAttachType};
+use lb_common::about::About;
+use lb_common::flow::{Flow, FlowKey};
+use lb_common::{LAYOUT, maps};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use nix::unistd::geteuid;
 use thiserror::Error;
 
 /// Where a bpf file system is mounted on a host that is set up as usual.
@@ -29,6 +32,10 @@ pub enum PinError {
     Layout { path: PathBuf, found: u32 },
     #[error("{path} is not on a bpf file system; mount one with `mount -t bpf bpf {USUAL_MOUNT}`")]
     NotBpf { path: PathBuf },
+    #[error("{path} belongs to user {owner}; remove it, or set `kernel.pins` to another directory")]
+    Owner { path: PathBuf, owner: u32 },
+    #[error("{path} is in use by the daemon with pid {pid}; end it first")]
+    InUse { path: PathBuf, pid: u32 },
     #[error("{path}: could not pin")]
     Pin {
         path: PathBuf,
@@ -42,7 +49,7 @@ pub enum PinError {
 }
 
 /// The directory of the configuration.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Pins(PathBuf);
 
 impl Pins {
@@ -56,7 +63,7 @@ impl Pins {
                 parent,
                 Some("bpf"),
                 MsFlags::empty(),
-                None::<&str>,
+                Some("mode=700"),
             )
             .map_err(|errno| file(parent, "could not mount a bpf file system")(errno.into()))?;
         }
@@ -70,12 +77,51 @@ impl Pins {
             make(&directory)?;
         }
         pins.check_layout()?;
+        if let Some(pid) = pins.owner() {
+            return Err(PinError::InUse { path: pins.0, pid });
+        }
         Ok(pins)
     }
 
     /// Pins that are there already, to remove them.
     pub fn existing(root: &Path) -> Option<Self> {
         root.is_dir().then(|| Self(root.to_owned()))
+    }
+
+    /// Says so where the client table keeps another size than the one that is configured.
+    pub(super) fn capacity_note(&self, configured: u32) -> Result<Option<String>, PinError> {
+        let path = self.map(maps::CLIENTS);
+        let read = |source| PinError::Read {
+            path: path.clone(),
+            source,
+        };
+        let info = MapData::from_pin(&path)
+            .map_err(read)?
+            .info()
+            .map_err(read)?;
+        let there = info.max_entries();
+        Ok((there != configured).then(|| {
+            format!("kernel.clients_capacity stays {there} until the pins are removed with `sluice detach`")
+        }))
+    }
+
+    /// The daemon that uses these pins, if it still runs.
+    pub fn owner(&self) -> Option<u32> {
+        let about = MapData::from_pin(self.map(maps::ABOUT)).ok()?;
+        let about = aya::maps::Array::<_, About>::try_from(aya::maps::Map::Array(about)).ok()?;
+        let pid = about.get(&0, 0).ok()?.pid;
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        (is_running_sluice(&stat) && pid != std::process::id()).then_some(pid)
+    }
+
+    /// Connections that are in the kernel, and that a removal of the pins cuts.
+    pub fn connections(&self) -> usize {
+        let Ok(flows) = MapData::from_pin(self.map(maps::FLOWS)) else {
+            return 0;
+        };
+        let flows =
+            aya::maps::HashMap::<_, FlowKey, Flow>::try_from(aya::maps::Map::HashMap(flows));
+        flows.map_or(0, |flows| flows.keys().filter_map(Result::ok).count() / 2)
     }
 
     fn maps(&self) -> PathBuf {
@@ -95,8 +141,14 @@ impl Pins {
     }
 
     /// A dot may not stand in the name of a pin, and VLAN interfaces have one.
-    pub(super) fn link(&self, interface: &str) -> PathBuf {
-        self.links().join(interface.replace('.', "@"))
+    pub(super) fn link(&self, interface: &str, hook: TcAttachType) -> PathBuf {
+        let hook = if hook == TcAttachType::Egress {
+            "egress"
+        } else {
+            "ingress"
+        };
+        self.links()
+            .join(format!("{}-{hook}", interface.replace('.', "@")))
     }
 
     fn check_layout(&self) -> Result<(), PinError> {
@@ -141,7 +193,11 @@ impl Pins {
 
     /// Detaches from interfaces that are no longer wanted.
     pub(super) fn forget_links_except(&self, interfaces: &[String]) -> Result<(), PinError> {
-        let wanted: Vec<PathBuf> = interfaces.iter().map(|name| self.link(name)).collect();
+        let both = [TcAttachType::Egress, TcAttachType::Ingress];
+        let wanted: Vec<PathBuf> = interfaces
+            .iter()
+            .flat_map(|name| both.map(|hook| self.link(name, hook)))
+            .collect();
         for link in list(&self.links())? {
             if !wanted.contains(&link) {
                 remove(&link)?;
@@ -155,7 +211,7 @@ impl Pins {
     /// # Errors
     ///
     /// The first file that could not be removed.
-    pub fn remove_all(self) -> Result<(), PinError> {
+    pub fn remove_all(&self) -> Result<(), PinError> {
         for directory in [self.links(), self.programs(), self.maps()] {
             for pin in list(&directory)? {
                 remove(&pin)?;
@@ -164,6 +220,13 @@ impl Pins {
         }
         remove_directory(&self.0)
     }
+}
+
+/// Whether a line of proc_pid_stat(5) is that of a daemon; one that nobody has waited for is dead.
+fn is_running_sluice(stat: &str) -> bool {
+    let behind_pid = stat.split_once(' ').map_or("", |(_, rest)| rest);
+    let state = behind_pid.strip_prefix("(sluice) ");
+    state.is_some_and(|state| !state.starts_with(['X', 'Z']))
 }
 
 fn is_bpf(path: &Path) -> bool {
@@ -179,14 +242,22 @@ fn file(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> PinError
     }
 }
 
-/// Client ids are nobody's business but root's.
+/// Client ids are nobody's business but ours, and nobody else's pins are adopted.
 fn make(directory: &Path) -> Result<(), PinError> {
     match fs::DirBuilder::new().mode(0o700).create(directory) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(file(directory, "could not make the directory")(error))
+            return Err(file(directory, "could not make the directory")(error));
         }
-        Ok(()) | Err(_) => Ok(()),
+        Ok(()) | Err(_) => {}
     }
+    let there = fs::symlink_metadata(directory).map_err(file(directory, "could not look at"))?;
+    if there.uid() != geteuid().as_raw() || !there.is_dir() {
+        return Err(PinError::Owner {
+            path: directory.to_owned(),
+            owner: there.uid(),
+        });
+    }
+    Ok(())
 }
 
 fn list(directory: &Path) -> Result<Vec<PathBuf>, PinError> {
@@ -215,5 +286,18 @@ fn remove_directory(directory: &Path) -> Result<(), PinError> {
             Err(file(directory, "could not remove")(error))
         }
         Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_running_sluice;
+
+    #[test]
+    fn tells_a_daemon_from_its_remains_and_from_others() {
+        assert!(is_running_sluice("17 (sluice) S 1 17 17 0"));
+        assert!(!is_running_sluice("17 (sluice) Z 1 17 17 0"));
+        assert!(!is_running_sluice("17 (mosquitto) S 1 17 17 0"));
+        assert!(!is_running_sluice(""));
     }
 }

@@ -1,25 +1,42 @@
 //! The pinned maps, as the daemon reads and writes them.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 
 use aya::Ebpf;
-use aya::maps::{Array, HashMap, MapData, MapError};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use lb_common::about::About;
 use lb_common::address::mapped;
 use lb_common::backend::{BackendRecord, State};
 use lb_common::client::{ClientBinding, ClientKey, Path};
+use lb_common::flow::{BrokerKey, Flow, FlowKey, Handshake, Leaving};
 use lb_common::listener::{ListenerCount, ListenerKey};
-use lb_common::maps::{ABOUT, BACKENDS, BACKENDS_CAPACITY, CLIENTS, LISTENERS};
+use lb_common::maps::{
+    ABOUT, BACKENDS, BACKENDS_CAPACITY, BROKERS, CLIENTS, FLOWS, HANDSHAKES, LEAVING, LISTENERS,
+    REASONS,
+};
 use lb_common::text;
 use thiserror::Error;
 
+pub mod flows;
+
+use super::pins::Pins;
+use crate::sys;
 use crate::upstream::Backend;
 
 #[derive(Debug, Error)]
 pub enum TableError {
     #[error("map `{0}` is missing")]
     Missing(&'static str),
+    #[error(
+        "map `{name}` has keys and values of {sizes:?} bytes, as no layout of this version has"
+    )]
+    Sizes {
+        name: &'static str,
+        sizes: [usize; 2],
+    },
     #[error("map `{name}`")]
     Map {
         name: &'static str,
@@ -30,9 +47,16 @@ pub enum TableError {
 /// The maps under `maps/` of the pin directory.
 pub struct Tables {
     about: Array<MapData, About>,
+    /// `CLIENTS` and `FLOWS` once more, to read them whole.
+    whole: [MapData; 2],
     backends: HashMap<MapData, u32, BackendRecord>,
+    brokers: HashMap<MapData, BrokerKey, u32>,
     clients: HashMap<MapData, ClientKey, ClientBinding>,
+    flows: HashMap<MapData, FlowKey, Flow>,
+    handshakes: HashMap<MapData, FlowKey, Handshake>,
+    leaving: HashMap<MapData, FlowKey, Leaving>,
     listeners: HashMap<MapData, ListenerKey, ListenerCount>,
+    reasons: PerCpuArray<MapData, u64>,
 }
 
 impl fmt::Debug for Tables {
@@ -43,16 +67,49 @@ impl fmt::Debug for Tables {
 
 impl Tables {
     /// Takes the maps out of the loaded object, and from them what a former daemon left behind.
-    pub(super) fn take(ebpf: &mut Ebpf, listeners: &[SocketAddr]) -> Result<Self, TableError> {
-        let mut tables = Self {
-            about: take(ebpf, ABOUT)?,
-            backends: take(ebpf, BACKENDS)?,
-            clients: take(ebpf, CLIENTS)?,
-            listeners: take(ebpf, LISTENERS)?,
-        };
+    pub(super) fn take(
+        ebpf: &mut Ebpf,
+        pins: &Pins,
+        listeners: &[SocketAddr],
+    ) -> Result<Self, TableError> {
+        let take = |name| ebpf.take_map(name).ok_or(TableError::Missing(name));
+        let mut tables = Self::of(pins, take)?;
         tables.forget_copied_sessions()?;
         tables.set_listeners(listeners)?;
         Ok(tables)
+    }
+
+    /// Opens the maps once more, for one who takes long and must not keep others from them.
+    ///
+    /// # Errors
+    ///
+    /// Somebody has removed the pins.
+    pub fn reopen(pins: &Pins) -> Result<Self, TableError> {
+        Self::of(pins, |name| {
+            let data = MapData::from_pin(pins.map(name)).map_err(of(name))?;
+            Map::from_map_data(data).map_err(of(name))
+        })
+    }
+
+    fn of(
+        pins: &Pins,
+        mut map: impl FnMut(&'static str) -> Result<Map, TableError>,
+    ) -> Result<Self, TableError> {
+        Ok(Self {
+            about: typed(ABOUT, &mut map)?,
+            whole: [
+                whole::<ClientKey, ClientBinding>(pins, CLIENTS)?,
+                whole::<FlowKey, Flow>(pins, FLOWS)?,
+            ],
+            backends: typed(BACKENDS, &mut map)?,
+            brokers: typed(BROKERS, &mut map)?,
+            clients: typed(CLIENTS, &mut map)?,
+            flows: typed(FLOWS, &mut map)?,
+            handshakes: typed(HANDSHAKES, &mut map)?,
+            leaving: typed(LEAVING, &mut map)?,
+            listeners: typed(LISTENERS, &mut map)?,
+            reasons: typed(REASONS, &mut map)?,
+        })
     }
 
     /// Writes down whose pins these are.
@@ -67,9 +124,7 @@ impl Tables {
     /// Sessions on the copy path ended with the process that carried them.
     fn forget_copied_sessions(&mut self) -> Result<(), TableError> {
         let stale: Vec<ClientKey> = self
-            .clients
-            .iter()
-            .filter_map(Result::ok)
+            .clients()
             .filter(|(_, binding)| binding.path == Path::Copy as u8)
             .map(|(key, _)| key)
             .collect();
@@ -100,12 +155,14 @@ impl Tables {
             .map_or(0, |count| count.syns)
     }
 
-    /// Numbers for backends: a name keeps the one it had; the numbers of other names are freed.
+    /// Numbers for backends: a name keeps the one it had; a number is freed when neither a name nor a
+    /// connection in the kernel has it.
     ///
     /// # Errors
     ///
     /// What the kernel says.
     pub fn number(&mut self, names: &[&str]) -> Result<Vec<u32>, TableError> {
+        let in_use: HashSet<u32> = self.spliced().map(|(_, flow)| flow.backend).collect();
         let names: Vec<[i8; 32]> = names.iter().map(|name| text::fixed(name)).collect();
         let mut taken: Vec<(u32, [i8; 32])> = Vec::new();
         for (number, record) in self
@@ -116,6 +173,15 @@ impl Tables {
         {
             if names.contains(&record.name) {
                 taken.push((number, record.name));
+            } else if in_use.contains(&number) {
+                taken.push((number, record.name));
+                let gone = BackendRecord {
+                    state: State::Gone as u32,
+                    ..record
+                };
+                self.backends
+                    .insert(number, gone, 0)
+                    .map_err(of(BACKENDS))?;
             } else {
                 self.backends.remove(&number).map_err(of(BACKENDS))?;
             }
@@ -141,6 +207,22 @@ impl Tables {
         self.clients.insert(key, binding, 0).map_err(of(CLIENTS))
     }
 
+    /// Lists who carries a session, where it is listed.
+    pub fn set_path(&mut self, key: &ClientKey, session: u64, path: Path) {
+        if let Ok(binding) = self.clients.get(key, 0)
+            && binding.session == session
+            && let Err(error) = self.bind(
+                key,
+                &ClientBinding {
+                    path: path as u8,
+                    ..binding
+                },
+            )
+        {
+            tracing::warn!(%error, "{CLIENTS} is out of date");
+        }
+    }
+
     /// Removes a session, unless a later one of the same client took its place.
     pub fn unbind(&mut self, key: &ClientKey, session: u64) {
         if self
@@ -151,6 +233,29 @@ impl Tables {
         {
             tracing::warn!(%error, "a client that has gone stays in {CLIENTS}");
         }
+    }
+
+    /// Every client that is listed.
+    pub fn clients(&self) -> impl Iterator<Item = (ClientKey, ClientBinding)> {
+        sys::Entries::of(self.whole[0].fd().as_fd())
+    }
+
+    /// Clients whose session was in the kernel and is there no more.
+    pub fn gone_clients(&self) -> Vec<(ClientKey, u64)> {
+        let is_gone = |binding: &ClientBinding| {
+            let flow = self.flow(&FlowKey {
+                source: binding.address,
+                destination: binding.listener,
+                source_port: binding.port,
+                destination_port: binding.listener_port,
+            });
+            binding.path == Path::Splice as u8
+                && flow.is_none_or(|flow| flow.session != binding.session)
+        };
+        self.clients()
+            .filter(|(_, binding)| is_gone(binding))
+            .map(|(key, binding)| (key, binding.session))
+            .collect()
     }
 
     /// Writes a backend as it is now.
@@ -169,12 +274,25 @@ impl Tables {
     }
 }
 
-fn take<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, TableError>
+/// A hash map to be read whole, which must have keys and values of just these sizes.
+fn whole<K, V>(pins: &Pins, name: &'static str) -> Result<MapData, TableError> {
+    let data = MapData::from_pin(pins.map(name)).map_err(of(name))?;
+    let info = data.info().map_err(of(name))?;
+    let sizes = [info.key_size() as usize, info.value_size() as usize];
+    if sizes != [size_of::<K>(), size_of::<V>()] {
+        return Err(TableError::Sizes { name, sizes });
+    }
+    Ok(data)
+}
+
+fn typed<T>(
+    name: &'static str,
+    map: &mut impl FnMut(&'static str) -> Result<Map, TableError>,
+) -> Result<T, TableError>
 where
-    T: TryFrom<aya::maps::Map, Error = MapError>,
+    T: TryFrom<Map, Error = MapError>,
 {
-    let map = ebpf.take_map(name).ok_or(TableError::Missing(name))?;
-    T::try_from(map).map_err(of(name))
+    T::try_from(map(name)?).map_err(of(name))
 }
 
 fn of(name: &'static str) -> impl Fn(MapError) -> TableError {

@@ -166,6 +166,19 @@ fn shift(from: &ReadHalf<'_>, to: &WriteHalf<'_>, scratch: &mut [u8]) -> Result<
     Ok(Shifted::Rest(count, scratch[written..count].to_vec()))
 }
 
+/// What a socket has received, without waiting: `None` is nothing yet, no bytes are the end.
+///
+/// # Errors
+///
+/// What the kernel says of the connection.
+pub(super) fn take(from: &TcpStream) -> io::Result<Option<Bytes>> {
+    SCRATCH.with_borrow_mut(|scratch| match from.try_read(scratch) {
+        Ok(count) => Ok(Some(Bytes::copy_from_slice(&scratch[..count]))),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+    })
+}
+
 /// Lets the direction that is left come to its end, unless it falls silent.
 async fn finish(mut rest: Pin<&mut impl Future<Output = End>>, moved: &Counter) -> Option<End> {
     loop {

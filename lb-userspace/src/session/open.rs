@@ -10,7 +10,8 @@ use tokio::net::TcpStream;
 use tokio::time;
 
 use super::refuse::Refused;
-use crate::dial;
+use crate::dial::{self, Dialled, Shape};
+use crate::kernel::ports::Port;
 use crate::mqtt::Malformed;
 use crate::mqtt::connack::{self, First};
 use crate::mqtt::connect::Connect;
@@ -25,6 +26,8 @@ const READ_BYTES: usize = 512;
 #[derive(Debug)]
 pub(super) struct Opened {
     pub broker: TcpStream,
+    /// The source port, where it is ours to keep.
+    pub port: Option<Port>,
     pub backend: Arc<Backend>,
     pub first: First,
     /// All it has sent so far; none of it has been passed on.
@@ -51,9 +54,10 @@ pub(super) async fn first<'a>(
     candidates: impl Iterator<Item = &'a Arc<Backend>>,
     connect: &Connect,
     pool: &Pool,
+    shape: impl Fn() -> Option<Shape<'a>>,
 ) -> Result<Opened, Refused> {
     for backend in candidates {
-        match open(backend, connect, pool).await {
+        match open(backend, connect, pool, shape()).await {
             Ok(opened) => return Ok(opened),
             Err(unusable) => {
                 backend.failed.add(1);
@@ -71,15 +75,23 @@ pub(super) async fn first<'a>(
     })
 }
 
-async fn open(backend: &Arc<Backend>, connect: &Connect, pool: &Pool) -> Result<Opened, Unusable> {
-    let mut broker = dial::dial(backend.address, pool.dial_timeout)
-        .await
-        .map_err(Unusable::Dial)?;
+async fn open(
+    backend: &Arc<Backend>,
+    connect: &Connect,
+    pool: &Pool,
+    shape: Option<Shape<'_>>,
+) -> Result<Opened, Unusable> {
+    let dialled = dial::dial(backend.address, pool.dial_timeout, shape).await;
+    let Dialled {
+        stream: mut broker,
+        port,
+    } = dialled.map_err(Unusable::Dial)?;
     let (first, received) = time::timeout(pool.connack_timeout, ask(&mut broker, connect))
         .await
         .unwrap_or(Err(Unusable::Silent))?;
     Ok(Opened {
         broker,
+        port,
         backend: Arc::clone(backend),
         first,
         received,

@@ -1,0 +1,141 @@
+//! Spliced connections: what the kernel half needs to carry a segment from one leg to the other.
+//!
+//! A connection has two legs, client and broker, and two flows, one for each direction. The flow of
+//! a direction is found by the addresses a segment of it arrives with.
+
+use crate::shared;
+
+/// A key of the `FLOWS` map: the addresses of a segment as it arrives.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FlowKey {
+    pub source: [u8; 16],
+    pub destination: [u8; 16],
+    pub source_port: u16,
+    pub destination_port: u16,
+}
+
+/// A value of the `FLOWS` map.
+///
+/// The daemon writes everything once; of the fields below `packets` the kernel half is the only
+/// writer after that. "Raw" numbers are those of the segment as it arrives.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flow {
+    /// The addresses of the segment when it leaves.
+    pub source: [u8; 16],
+    pub destination: [u8; 16],
+    pub source_port: u16,
+    pub destination_port: u16,
+    /// What is added to SEG.SEQ (RFC 9293), modulo 2^32.
+    pub sequence_shift: u32,
+    /// What is added to SEG.ACK and to the edges of SACK blocks.
+    pub acknowledgment_shift: u32,
+    /// What the change of addresses adds to a checksum: a ones' complement sum of words in memory
+    /// order (RFC 1624, equation 3).
+    pub address_change: u32,
+    /// Index of the interface it leaves by.
+    pub interface: u32,
+    /// Bits to shift SEG.WND: left what the sender announced, right what we announced to the
+    /// receiver (RFC 7323 section 2.2).
+    pub window_left: u8,
+    pub window_right: u8,
+    /// See the `FLAG_` constants.
+    pub flags: u8,
+    pub reserved: u8,
+    /// The session in `CLIENTS`.
+    pub session: u64,
+    /// Key in `BACKENDS`.
+    pub backend: u32,
+    /// Seconds without a segment of the client after which it is taken for lost; 0 is never.
+    pub idle_seconds: u32,
+
+    /// Segments carried; several that arrive as one super-packet count once.
+    pub packets: u64,
+    /// Bytes of payload carried.
+    pub bytes: u64,
+    /// When the last segment arrived, in nanoseconds of `CLOCK_MONOTONIC_COARSE`.
+    pub last_seen: u64,
+    /// The end of what the sender has sent, raw.
+    pub highest_sequence: u32,
+    /// The end of what the sender has acknowledged, raw.
+    pub highest_acknowledgment: u32,
+    /// See the `STATE_` constants.
+    pub state: u32,
+    pub reserved_state: u32,
+}
+
+/// The receiver did not agree to selective acknowledgments (RFC 2018): blank them.
+pub const FLAG_NO_SACK: u8 = 1;
+/// The sender is the client.
+pub const FLAG_FROM_CLIENT: u8 = 2;
+
+/// The sender has sent its FIN.
+pub const STATE_FIN: u32 = 1;
+/// The receiver has acknowledged that FIN.
+pub const STATE_FIN_ACKNOWLEDGED: u32 = 2;
+/// The other direction is in [`STATE_FIN`].
+pub const STATE_PEER_FIN: u32 = 4;
+/// Nothing more will come but retransmissions: both FINs are acknowledged, or a reset was carried.
+pub const STATE_CLOSED: u32 = 8;
+/// The client uses the addresses of this closed connection for another: it is not to be found.
+pub const STATE_REPLACED: u32 = 32;
+/// A segment was missing before one that was carried, lost or never sent: the end of what the sender
+/// has sent is not proven.
+pub const STATE_GAP: u32 = 64;
+/// The daemon still has a socket on the leg of the sender; see [`Leaving`].
+pub const STATE_LEAVING: u32 = 16;
+
+/// A value of the `LEAVING` map, with the key of the flow that the segments of a peer belong to: the
+/// daemon still has a socket on this leg, which must learn of acknowledgments up to a point.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leaving {
+    /// The end of what the socket has sent or will send, as the peer acknowledges it.
+    pub until: u32,
+    /// Whether the socket may send a FIN: 1 where the daemon has to pass one on.
+    pub may_finish: u32,
+}
+
+/// A value of the `HANDSHAKES` map, with the key under which segments of the peer arrive.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Handshake {
+    /// When its SYN passed, in nanoseconds of `CLOCK_MONOTONIC_COARSE`.
+    pub since: u64,
+    /// The largest segment a broker says it takes (RFC 9293 section 3.7.1), in bytes; 0 until it does.
+    pub mss: u32,
+    pub reserved: u32,
+}
+
+/// A key of the `BROKERS` map: where the daemon connects to.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BrokerKey {
+    pub address: [u8; 16],
+    /// TCP port, 1 to 65535.
+    pub port: u32,
+}
+
+shared!(FlowKey, 36);
+shared!(Flow, 112);
+shared!(BrokerKey, 20);
+shared!(Handshake, 16);
+shared!(Leaving, 8);
+
+impl FlowKey {
+    /// The key of the other direction of the connection whose segments leave by `self` and `flow`.
+    pub const fn reverse(flow: &Flow) -> Self {
+        Self {
+            source: flow.destination,
+            destination: flow.source,
+            source_port: flow.destination_port,
+            destination_port: flow.source_port,
+        }
+    }
+}
+
+/// Whether `a` is after `b` in sequence space (RFC 9293 section 3.4).
+pub const fn is_after(a: u32, b: u32) -> bool {
+    a.wrapping_sub(b).cast_signed() > 0
+}

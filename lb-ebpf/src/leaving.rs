@@ -1,0 +1,82 @@
+//! The moments in which a connection is in the kernel and the daemon's sockets are still there.
+//!
+//! The last bytes the daemon wrote are in its sockets, which send them again until they are
+//! acknowledged; so acknowledgments of just these bytes are left to the sockets. Everything else
+//! belongs to the flow.
+
+use aya_ebpf::programs::TcContext;
+use lb_common::flow::{Flow, FlowKey, STATE_FIN, STATE_LEAVING, STATE_PEER_FIN, is_after};
+
+use crate::maps::{FLOWS, LEAVING};
+use crate::packet;
+use crate::segment::{ACK, FIN, RST, SYN, Segment};
+use crate::splice;
+
+/// Whether a segment only acknowledges what the daemon's socket has sent.
+#[inline(always)]
+pub(crate) fn concerns_socket(ctx: &TcContext, segment: &Segment, flow: &mut Flow) -> bool {
+    let Some(leaving) = LEAVING.get_ptr(segment.key) else {
+        flow.state &= !STATE_LEAVING;
+        return false;
+    };
+    if segment.flags & (SYN | FIN | RST | ACK) != ACK || splice::payload(ctx, segment) != Ok(0) {
+        return false;
+    }
+    let Some(words) = packet::at::<[u32; 5]>(ctx, segment.tcp) else {
+        return false;
+    };
+    // SAFETY: `at` checked 20 bytes, and the map gave the other pointer.
+    let (acknowledgment, until) = unsafe { (u32::from_be((*words)[2]), (*leaving).until) };
+    if is_after(acknowledgment, until) {
+        return false;
+    }
+    if is_after(acknowledgment, flow.highest_acknowledgment) {
+        flow.highest_acknowledgment = acknowledgment;
+    }
+    true
+}
+
+/// Whether a peer may acknowledge this much: what the daemon's socket sends, or what was carried.
+///
+/// The daemon leaves when its bytes are acknowledged, so here nobody is believed who only knows the
+/// addresses of a connection.
+#[inline(always)]
+pub(crate) fn is_plausible(segment: &Segment, flow: &Flow, acknowledgment: u32) -> bool {
+    let is_sent = LEAVING.get_ptr(segment.key).is_some_and(|leaving| {
+        // SAFETY: the map gave the pointer.
+        !is_after(acknowledgment, unsafe { (*leaving).until })
+    });
+    is_sent
+        || FLOWS
+            .get_ptr(FlowKey::reverse(flow))
+            .is_some_and(|reverse| {
+                // SAFETY: the map gave the pointer.
+                let (highest, shift) =
+                    unsafe { ((*reverse).highest_sequence, (*reverse).sequence_shift) };
+                !is_after(acknowledgment, highest.wrapping_add(shift))
+            })
+}
+
+/// Whether the daemon passes on a FIN on the leg that `flow` arrives on; if so, the FIN is noted as
+/// if it had been carried.
+#[inline(always)]
+pub(crate) fn finishes(arriving: FlowKey, flow: *mut Flow) -> bool {
+    let Some(leaving) = LEAVING.get_ptr(arriving) else {
+        return false;
+    };
+    // SAFETY: the maps gave these pointers and the next, to three different entries.
+    let (leaving, flow) = unsafe { (&*leaving, &mut *flow) };
+    if leaving.may_finish == 0 {
+        return false;
+    }
+    if let Some(ended) = FLOWS.get_ptr_mut(FlowKey::reverse(flow)) {
+        // SAFETY: as above.
+        let ended = unsafe { &mut *ended };
+        if ended.state & STATE_FIN == 0 {
+            ended.highest_sequence = ended.highest_sequence.wrapping_add(1);
+            ended.state |= STATE_FIN;
+            flow.state |= STATE_PEER_FIN;
+        }
+    }
+    true
+}

@@ -1,0 +1,86 @@
+//! Keeps up with the kernel: connections that have ended there, interfaces that come and go.
+
+use std::time::Duration;
+
+use lb_common::flow::FlowKey;
+use nix::time::{ClockId, clock_gettime};
+use tokio::time;
+
+use crate::kernel::Kernel;
+use crate::kernel::flows::flow_addresses;
+use crate::kernel::sweep::{Ended, Removed, Scope, sweep};
+use crate::kernel::tables::Tables;
+use crate::session::World;
+
+/// Between the end of one sweep and the begin of the next.
+const PAUSE: Duration = Duration::from_secs(1);
+/// At most one part in so many of a processor is spent sweeping.
+const SHARE: u32 = 50;
+
+/// Looks again and again for as long as the daemon runs.
+pub(super) async fn forever(world: &World, kernel: Option<(&mut Kernel, &Tables)>) {
+    let Some((kernel, tables)) = kernel else {
+        return std::future::pending().await;
+    };
+    loop {
+        let begin = spent();
+        kernel.follow_interfaces();
+        once(world, tables, Scope::Running);
+        time::sleep(PAUSE.max((spent() - begin) * SHARE)).await;
+    }
+}
+
+/// Looks by `tables`, which nobody waits for; removes under the lock, after another look.
+pub(super) fn once(world: &World, tables: &Tables, scope: Scope) {
+    let registry = &world.registry;
+    let remove = |keys: &[FlowKey; 2], session| {
+        registry.with_tables(|tables| tables.unsplice_session(keys, session)) == Some(true)
+    };
+    for removed in sweep(tables, now(), scope, remove) {
+        give_back(world, &removed);
+    }
+    for flow in registry.take_evicted() {
+        give_back(
+            world,
+            &Removed {
+                flow,
+                ended: Ended::Closed,
+            },
+        );
+    }
+    for (client, session) in tables.gone_clients() {
+        registry.with_tables(|tables| tables.unbind(&client, session));
+    }
+    if scope == Scope::Adopted {
+        registry.with_tables(Tables::forget_leaving);
+    }
+}
+
+/// Processor time that this thread has had: a busy host makes a sweep long, but not dear.
+fn spent() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
+/// The clock that flows are marked with.
+pub(super) fn now() -> Duration {
+    // Unlike the clock of the day, this one cannot fail: it is always there.
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
+}
+
+fn give_back(world: &World, Removed { flow, ended }: &Removed) {
+    let [source, broker] = flow_addresses(flow);
+    tracing::debug!(
+        session = flow.session,
+        ?ended,
+        "connection has left the kernel"
+    );
+    if let Some(splicer) = &world.splicer {
+        splicer.ports.give_back(source, broker);
+        splicer.ended.count(*ended);
+    }
+    let mut backends = world.pools.iter().flat_map(|pool| &pool.backends);
+    if let Some(backend) = backends.find(|backend| backend.number == flow.backend) {
+        backend.connections.sub_one();
+        world.registry.with_tables(|tables| tables.count(backend));
+    }
+}

@@ -1,0 +1,78 @@
+//! Connection tracking: what the host's netfilter remembers of a connection that has left it.
+//!
+//! The packets of a spliced connection do not pass netfilter. An entry of its handshake would stay
+//! for the time of an established connection, five days, and fill the table; so it is removed.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use socket2::Socket;
+
+use super::netlink::{self, Answer, Message, octets};
+
+/// Numbers of `linux/netfilter/nfnetlink.h` and `nfnetlink_conntrack.h`.
+const NETLINK_NETFILTER: i32 = 12;
+const CT_DELETE: u16 = 1 << 8 | 2;
+const CTA_TUPLE_ORIG: u16 = 1;
+const CTA_TUPLE_IP: u16 = 1;
+const CTA_TUPLE_PROTO: u16 = 2;
+const CTA_PROTO_NUM: u16 = 1;
+const CTA_PROTO_SRC_PORT: u16 = 2;
+const CTA_PROTO_DST_PORT: u16 = 3;
+const TCP: u8 = 6;
+
+/// There where connections are tracked.
+const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
+
+thread_local! {
+    static SOCKET: RefCell<Option<Socket>> = const { RefCell::new(None) };
+}
+
+/// Whether this host tracks connections.
+pub fn is_in_use() -> bool {
+    Path::new(COUNT).exists()
+}
+
+/// Forgets the connection that `from` opened to `to`.
+///
+/// # Errors
+///
+/// What the kernel says, but for a connection that was not tracked.
+pub fn forget(from: SocketAddr, to: SocketAddr) -> io::Result<()> {
+    SOCKET.with_borrow_mut(|kept| {
+        let socket = match kept.take() {
+            Some(socket) => socket,
+            None => netlink::open(NETLINK_NETFILTER)?,
+        };
+        let answer = message(from, to).ask(&socket);
+        *kept = Some(socket);
+        match answer {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    })
+}
+
+fn message(from: SocketAddr, to: SocketAddr) -> Message {
+    let (family, source, destination) = if from.is_ipv4() {
+        (2, 1, 2)
+    } else {
+        (10, 3, 4)
+    };
+    // `struct nfgenmsg`: family, version 0, resource 0.
+    let mut message = Message::new(CT_DELETE, Answer::Acknowledgment, &[family, 0, 0, 0]);
+    message.nested(CTA_TUPLE_ORIG, |tuple| {
+        tuple.nested(CTA_TUPLE_IP, |addresses| {
+            addresses.attribute(source, &octets(from.ip()));
+            addresses.attribute(destination, &octets(to.ip()));
+        });
+        tuple.nested(CTA_TUPLE_PROTO, |ports| {
+            ports.attribute(CTA_PROTO_NUM, &[TCP]);
+            ports.attribute(CTA_PROTO_SRC_PORT, &from.port().to_be_bytes());
+            ports.attribute(CTA_PROTO_DST_PORT, &to.port().to_be_bytes());
+        });
+    });
+    message
+}

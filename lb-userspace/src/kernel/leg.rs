@@ -1,0 +1,146 @@
+//! One leg of a connection as its socket knows it: the numbers of RFC 9293 and what was agreed on.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use nix::libc;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use crate::sys;
+
+/// `TCP_REPAIR` (tcp(7) does not have it; `linux/tcp.h` does).
+const REPAIR_ON: i32 = 1;
+/// Leaves without a window probe.
+const REPAIR_OFF_NO_WP: i32 = -1;
+const RECEIVE_QUEUE: i32 = 1;
+const SEND_QUEUE: i32 = 2;
+
+/// `TCP_ESTABLISHED` of `linux/tcp_states.h`.
+const ESTABLISHED: u8 = 1;
+/// Bits of `tcpi_options`.
+const TIMESTAMPS: u8 = 1;
+const SACK: u8 = 2;
+const ECN: u8 = 8;
+
+/// `struct tcp_info` of `linux/tcp.h`, as far as it is used.
+const INFO_BYTES: usize = 136;
+
+/// How a leg stands at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leg {
+    /// SND.NXT of the stream: the number of the next byte written to the socket.
+    pub next_send: u32,
+    /// SND.UNA.
+    pub first_unacknowledged: u32,
+    /// RCV.NXT.
+    pub next_receive: u32,
+    /// The number that the first byte received had.
+    pub first_receive: u32,
+    pub agreed: Agreed,
+}
+
+/// What the handshake of a leg agreed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Agreed {
+    /// No FIN has been sent or received.
+    pub is_open: bool,
+    pub timestamps: bool,
+    pub sack: bool,
+    pub ecn: bool,
+    /// Window shift of the peer and of ourselves (RFC 7323 section 2).
+    pub peer_scale: u8,
+    pub our_scale: u8,
+    /// The largest segment we may send, in bytes of payload.
+    pub send_mss: u32,
+    /// The largest packet that goes to the peer, in bytes.
+    pub path_mtu: u32,
+    /// The largest segment we told the peer to send.
+    pub announced_mss: u32,
+}
+
+impl Agreed {
+    /// # Errors
+    ///
+    /// The socket is not a TCP socket any more.
+    pub fn of(socket: &TcpStream) -> io::Result<Self> {
+        Ok(Self::parse(&sys::tcp_option(socket, libc::TCP_INFO)?))
+    }
+
+    fn parse(info: &[u8; INFO_BYTES]) -> Self {
+        Self {
+            is_open: info[0] == ESTABLISHED,
+            timestamps: info[5] & TIMESTAMPS != 0,
+            sack: info[5] & SACK != 0,
+            ecn: info[5] & ECN != 0,
+            peer_scale: info[6] & 15,
+            our_scale: info[6] >> 4,
+            send_mss: word(info, 16),
+            path_mtu: word(info, 60),
+            announced_mss: word(info, 84),
+        }
+    }
+}
+
+impl Leg {
+    /// Reads all numbers of one moment.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` without `CAP_NET_ADMIN`, or the connection is gone.
+    pub fn read(socket: &TcpStream) -> io::Result<Self> {
+        sys::set_tcp_option(socket, libc::TCP_REPAIR, REPAIR_ON)?;
+        let leg = Self::read_in_repair(socket);
+        sys::set_tcp_option(socket, libc::TCP_REPAIR, REPAIR_OFF_NO_WP)?;
+        // Leaving took this from the socket, and without it nobody can listen on its address again
+        // while it lingers.
+        SockRef::from(socket).set_reuse_address(true)?;
+        leg
+    }
+
+    fn read_in_repair(socket: &TcpStream) -> io::Result<Self> {
+        let next_send = queue_sequence(socket, SEND_QUEUE)?;
+        let unacknowledged = sys::unacknowledged(socket)?;
+        loop {
+            let next_receive = queue_sequence(socket, RECEIVE_QUEUE)?;
+            let info = sys::tcp_option::<INFO_BYTES>(socket, libc::TCP_INFO)?;
+            if queue_sequence(socket, RECEIVE_QUEUE)? != next_receive {
+                // A segment arrived in between, and the count below is not of the same moment.
+                continue;
+            }
+            return Ok(Self {
+                next_send,
+                first_unacknowledged: next_send.wrapping_sub(unacknowledged),
+                next_receive,
+                // `tcpi_bytes_received`, of which sequence space has the low 32 bits.
+                first_receive: next_receive.wrapping_sub(word(&info, 128)),
+                agreed: Agreed::parse(&info),
+            });
+        }
+    }
+}
+
+/// Closes a socket without a word to its peer.
+///
+/// # Errors
+///
+/// The socket could not be silenced, and has said goodbye.
+pub fn vanish(socket: TcpStream) -> io::Result<()> {
+    let silenced = sys::set_tcp_option(&socket, libc::TCP_REPAIR, REPAIR_ON);
+    drop(socket);
+    silenced
+}
+
+fn queue_sequence(socket: &impl AsFd, queue: i32) -> io::Result<u32> {
+    sys::set_tcp_option(socket, libc::TCP_REPAIR_QUEUE, queue)?;
+    Ok(u32::from_ne_bytes(sys::tcp_option(
+        socket,
+        libc::TCP_QUEUE_SEQ,
+    )?))
+}
+
+fn word(info: &[u8; INFO_BYTES], at: usize) -> u32 {
+    let mut bytes = [0; 4];
+    bytes.copy_from_slice(&info[at..at + 4]);
+    u32::from_ne_bytes(bytes)
+}

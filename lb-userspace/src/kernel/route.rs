@@ -1,0 +1,147 @@
+//! Which way packets to an address leave this host (rtnetlink(7), `RTM_GETROUTE`).
+
+use std::cell::RefCell;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use socket2::Socket;
+
+use super::netlink::{self, Answer, Message, next_attribute, octets};
+use crate::sys;
+
+/// Numbers of `linux/rtnetlink.h`.
+const NETLINK_ROUTE: i32 = 0;
+const RTM_NEWROUTE: u16 = 24;
+const RTM_GETROUTE: u16 = 26;
+const RTA_DST: u16 = 1;
+const RTA_SRC: u16 = 2;
+const RTA_OIF: u16 = 4;
+const RTA_PREFSRC: u16 = 7;
+const RTN_UNICAST: u8 = 1;
+
+const ROUTE_BYTES: usize = 12;
+
+/// The way to an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// Index of the interface packets leave by.
+    pub interface: u32,
+    /// The address this host would use.
+    pub source: Option<IpAddr>,
+    /// Whether the address is on another host, or in another namespace.
+    pub is_remote: bool,
+}
+
+thread_local! {
+    static SOCKET: RefCell<Option<Socket>> = const { RefCell::new(None) };
+}
+
+/// Opens the socket by which this thread asks, so that no connection finds it missing.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn prepare() -> io::Result<()> {
+    SOCKET.with_borrow_mut(|kept| {
+        *kept = Some(netlink::open(NETLINK_ROUTE)?);
+        Ok(())
+    })
+}
+
+/// The way from `source`, where given, to `destination`.
+///
+/// # Errors
+///
+/// `ENETUNREACH` and the like, as the kernel says.
+pub fn to(destination: IpAddr, source: Option<IpAddr>) -> io::Result<Route> {
+    SOCKET.with_borrow_mut(|kept| {
+        let socket = match kept.take() {
+            Some(socket) => socket,
+            None => netlink::open(NETLINK_ROUTE)?,
+        };
+        let answer = request(destination, source).ask(&socket);
+        *kept = Some(socket);
+        let (kind, body) = answer?;
+        let route = if kind == RTM_NEWROUTE {
+            route(&body)
+        } else {
+            None
+        };
+        route.ok_or_else(|| io::ErrorKind::InvalidData.into())
+    })
+}
+
+/// The largest payload of a TCP segment to an address, without options, in bytes.
+///
+/// # Errors
+///
+/// There is no way to it.
+pub fn largest_segment(peer: SocketAddr) -> io::Result<u32> {
+    let (any, headers) = match peer {
+        SocketAddr::V4(_) => (SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), 40),
+        SocketAddr::V6(_) => (SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)), 60),
+    };
+    let socket = UdpSocket::bind(any)?;
+    // Nothing is sent: this only looks up the way.
+    socket.connect(peer)?;
+    Ok(sys::path_mtu(&socket)?.saturating_sub(headers))
+}
+
+fn request(destination: IpAddr, source: Option<IpAddr>) -> Message {
+    let (family, bits) = if destination.is_ipv4() {
+        (2, 32)
+    } else {
+        (10, 128)
+    };
+    // `struct rtmsg`: family, bits of destination and source, the rest is for the kernel to say.
+    let mut header = [0; ROUTE_BYTES];
+    header[..3].copy_from_slice(&[family, bits, if source.is_some() { bits } else { 0 }]);
+    let mut message = Message::new(RTM_GETROUTE, Answer::Data, &header);
+    message.attribute(RTA_DST, &octets(destination));
+    if let Some(source) = source {
+        message.attribute(RTA_SRC, &octets(source));
+    }
+    message
+}
+
+fn route(body: &[u8]) -> Option<Route> {
+    let mut route = Route {
+        interface: 0,
+        source: None,
+        is_remote: *body.get(7)? == RTN_UNICAST,
+    };
+    let mut rest = body.get(ROUTE_BYTES..)?;
+    while let Some((kind, value, behind)) = next_attribute(rest) {
+        match kind {
+            RTA_OIF => route.interface = u32::from_ne_bytes(value.try_into().ok()?),
+            RTA_PREFSRC => route.source = address(value),
+            _ => {}
+        }
+        rest = behind;
+    }
+    Some(route)
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    if let Ok(bytes) = <[u8; 4]>::try_from(bytes) {
+        return Some(bytes.into());
+    }
+    Some(<[u8; 16]>::try_from(bytes).ok()?.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::to;
+
+    #[test]
+    fn loopback_is_not_remote() {
+        for address in ["127.0.0.1", "::1"] {
+            let address = address.parse().unwrap();
+            let route = to(address, None).unwrap();
+
+            assert!(!route.is_remote);
+            assert_ne!(route.interface, 0);
+            assert_eq!(route.source, Some(address));
+        }
+    }
+}

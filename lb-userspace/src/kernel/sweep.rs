@@ -1,0 +1,196 @@
+//! What has come to its end among the connections in the kernel, and is removed.
+
+use std::time::Duration;
+
+use lb_common::flow::{Flow, FlowKey, STATE_CLOSED, STATE_REPLACED};
+
+use super::reset;
+use super::tables::Tables;
+
+/// How long a closed connection is kept, for the segments that are sent again.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Why a connection was removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Both ends closed it, or one reset it.
+    Closed,
+    /// The client has not been heard of for too long.
+    Idle,
+    /// The daemon that was handing it over died; half of what it had is lost.
+    Torn,
+}
+
+impl Ended {
+    pub const ALL: [Self; 3] = [Self::Closed, Self::Idle, Self::Torn];
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Idle => "idle",
+            Self::Torn => "torn",
+        }
+    }
+}
+
+/// A connection that was removed, by its flow from the client.
+#[derive(Debug)]
+pub struct Removed {
+    pub flow: Flow,
+    pub ended: Ended,
+}
+
+/// Which connections to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// What a former daemon left: nothing can be on its way into the kernel.
+    Adopted,
+    Running,
+}
+
+/// Finds what has ended at `now`, in time of `CLOCK_MONOTONIC`, and has it removed by `remove`, which
+/// tells whether it was still there.
+pub fn sweep(
+    tables: &Tables,
+    now: Duration,
+    scope: Scope,
+    mut remove: impl FnMut(&[FlowKey; 2], u64) -> bool,
+) -> Vec<Removed> {
+    let mut removed = Vec::new();
+    for (key, up) in tables.spliced() {
+        let keys = [key, FlowKey::reverse(&up)];
+        let down = tables.flow(&keys[1]);
+        let is_leaving = keys.iter().any(|key| tables.is_leaving(key));
+        let Some(ended) = ended(&up, down.as_ref(), now, is_leaving, scope) else {
+            continue;
+        };
+        if !remove(&keys, up.session) {
+            continue;
+        }
+        if let Some(down) = down.filter(|_| ended != Ended::Closed) {
+            tell(&up, &down);
+        }
+        removed.push(Removed { flow: up, ended });
+    }
+    removed
+}
+
+fn ended(
+    up: &Flow,
+    down: Option<&Flow>,
+    now: Duration,
+    is_leaving: bool,
+    scope: Scope,
+) -> Option<Ended> {
+    if is_leaving {
+        return (scope == Scope::Adopted).then_some(Ended::Torn);
+    }
+    let Some(down) = down else {
+        return Some(Ended::Torn);
+    };
+    let silence = |flow: &Flow| now.saturating_sub(Duration::from_nanos(flow.last_seen));
+    let state = up.state | down.state;
+    if state & STATE_REPLACED != 0 {
+        return Some(Ended::Closed);
+    }
+    let is_closed = state & STATE_CLOSED != 0;
+    if is_closed && silence(up).min(silence(down)) > LINGER {
+        return Some(Ended::Closed);
+    }
+    let patience = Duration::from_secs(up.idle_seconds.into());
+    (up.idle_seconds != 0 && silence(up) > patience).then_some(Ended::Idle)
+}
+
+fn tell(up: &Flow, down: &Flow) {
+    if let Err(error) = reset::both([up, down]) {
+        tracing::debug!(%error, "the ends of a lost connection were not told");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use lb_common::flow::{Flow, STATE_CLOSED};
+
+    use super::{Ended, Scope, ended};
+
+    const SEEN: Flow = Flow {
+        source: [0; 16],
+        destination: [0; 16],
+        source_port: 0,
+        destination_port: 0,
+        sequence_shift: 0,
+        acknowledgment_shift: 0,
+        address_change: 0,
+        interface: 0,
+        window_left: 0,
+        window_right: 0,
+        flags: 0,
+        reserved: 0,
+        session: 0,
+        backend: 0,
+        idle_seconds: 90,
+        packets: 0,
+        bytes: 0,
+        last_seen: 10_000_000_000,
+        highest_sequence: 0,
+        highest_acknowledgment: 0,
+        state: 0,
+        reserved_state: 0,
+    };
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_closed_connection_lingers() {
+        let closed = Flow {
+            state: STATE_CLOSED,
+            ..SEEN
+        };
+
+        let after = |seconds| ended(&closed, Some(&SEEN), at(seconds), false, Scope::Running);
+
+        assert_eq!(after(11), None);
+        assert_eq!(after(13), Some(Ended::Closed));
+    }
+
+    #[test]
+    fn only_the_silence_of_the_client_counts() {
+        let talking = Flow {
+            last_seen: 99_000_000_000,
+            ..SEEN
+        };
+
+        let judge = |up, down, seconds| ended(&up, Some(&down), at(seconds), false, Scope::Running);
+
+        assert_eq!(judge(SEEN, talking, 100), None);
+        assert_eq!(judge(SEEN, talking, 101), Some(Ended::Idle));
+        assert_eq!(judge(talking, SEEN, 101), None);
+        assert_eq!(
+            judge(
+                Flow {
+                    idle_seconds: 0,
+                    ..SEEN
+                },
+                SEEN,
+                1_000_000
+            ),
+            None
+        );
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_left_alone_unless_its_daemon_died() {
+        let judge = |scope| ended(&SEEN, Some(&SEEN), at(1_000), true, scope);
+
+        assert_eq!(judge(Scope::Running), None);
+        assert_eq!(judge(Scope::Adopted), Some(Ended::Torn));
+        assert_eq!(
+            ended(&SEEN, None, at(11), false, Scope::Running),
+            Some(Ended::Torn)
+        );
+    }
+}
