@@ -3,12 +3,14 @@
 use std::fmt;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, getsockname, listen, socket,
+    AddressFamily, Backlog, Shutdown, SockFlag, SockType, SockaddrIn, bind, getsockname, listen,
+    shutdown, socket,
 };
 
 use crate::wait::PATIENCE;
@@ -17,6 +19,7 @@ use crate::wire;
 /// A listening broker whose connections are served as the test says; ends when dropped.
 pub struct Broker {
     address: SocketAddr,
+    listener: TcpListener,
     shared: Arc<Shared>,
 }
 
@@ -37,14 +40,23 @@ impl Broker {
         serve: impl Fn(TcpStream) + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind(address).expect("a broker may listen");
+        Self::start_on(listener, serve)
+    }
+
+    /// The same on a socket that listens already.
+    pub fn start_on(
+        listener: TcpListener,
+        serve: impl Fn(TcpStream) + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().expect("it listens");
         let shared = Arc::new(Shared {
             accepted: AtomicUsize::new(0),
             has_ended: AtomicBool::new(false),
         });
         let (state, serve) = (Arc::clone(&shared), Arc::new(serve));
+        let accepting = listener.try_clone().expect("descriptors can be copied");
         thread::spawn(move || {
-            for stream in listener.incoming() {
+            for stream in accepting.incoming() {
                 if state.has_ended.load(Ordering::Acquire) {
                     return;
                 }
@@ -58,7 +70,11 @@ impl Broker {
                 thread::spawn(move || serve(stream));
             }
         });
-        Self { address, shared }
+        Self {
+            address,
+            listener,
+            shared,
+        }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -74,8 +90,8 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         self.shared.has_ended.store(true, Ordering::Release);
-        // Its thread waits for a connection; where none comes it ends with the process.
-        drop(TcpStream::connect(self.address));
+        // Its thread waits for a connection: this wakes it up, on whatever host it is.
+        shutdown(self.listener.as_raw_fd(), Shutdown::Both).expect("it listens");
     }
 }
 
@@ -131,7 +147,7 @@ impl Blackhole {
             None,
         );
         let listener = listener.expect("sockets can be made");
-        let fd = std::os::fd::AsRawFd::as_raw_fd(&listener);
+        let fd = listener.as_raw_fd();
         bind(fd, &SockaddrIn::new(127, 0, 0, 1, 0)).expect("there is a free port");
         listen(&listener, Backlog::new(0).expect("zero is a backlog")).expect("it is bound");
         let bound: SockaddrIn = getsockname(fd).expect("it is bound");

@@ -41,7 +41,8 @@ impl Client {
         Self::over(stream)
     }
 
-    fn over(stream: TcpStream) -> Self {
+    /// A client over a connection that is there.
+    pub fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("it is a TCP socket");
         stream
             .set_read_timeout(Some(PATIENCE))

@@ -109,6 +109,14 @@ impl Daemon {
             .expect("this reason is counted")
     }
 
+    /// Adds up the choices of a data path for this reason.
+    pub fn chosen(&self, because: &str) -> u64 {
+        let status = self.status();
+        let choices = status["choices"].as_array().expect("there is a list");
+        let these = choices.iter().filter(|choice| choice["because"] == because);
+        these.filter_map(|choice| choice["count"].as_u64()).sum()
+    }
+
     /// Ends it with SIGTERM.
     pub fn terminate(&mut self) -> ExitStatus {
         self.process.signal(Signal::SIGTERM);

@@ -27,9 +27,14 @@ pub struct Echo {
 impl Echo {
     /// Starts it in a thread, with as many descriptors as this process may have.
     pub fn start() -> Self {
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    /// The same at an address.
+    pub fn start_at(address: SocketAddr) -> Self {
         let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is such a limit");
         setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("it may be raised to its maximum");
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a broker may listen");
+        let listener = TcpListener::bind(address).expect("a broker may listen");
         let address = listener.local_addr().expect("it listens");
         let (end, ended) = channel();
         let thread = thread::spawn(move || serve(&listener, &ended));

@@ -4,6 +4,8 @@
 //! Everything a test starts or makes is removed when its value is dropped, also by a panic. A test
 //! that needs something this machine lacks says so with [`need!`] and is skipped.
 
+pub mod bad_wire;
+pub mod bed;
 pub mod binary;
 pub mod bpftool;
 pub mod broker;
@@ -11,14 +13,23 @@ pub mod client;
 pub mod daemon;
 pub mod demo;
 pub mod echo;
+pub mod ends;
+pub mod forge;
+pub mod frame;
+pub mod kernel_half;
+pub mod meeting;
 pub mod mosquitto;
 pub mod mounts;
 pub mod namespace;
 pub mod paho;
 pub mod ports;
 pub mod process;
+pub mod prog_run;
 pub mod setup;
+pub mod shape;
 pub mod skip;
 pub mod sockets;
+pub mod stream;
+pub mod talk;
 pub mod wait;
 pub mod wire;

@@ -1,16 +1,21 @@
 //! Networks of a test's own; they are gone with the last thread and process in them.
 
 use std::fs::{self, File};
-use std::net::IpAddr;
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd as _;
 use std::process::Command;
 use std::thread;
+use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::process;
+use crate::{process, wait};
+
+/// How long a neighbour may take to answer.
+const A_MOMENT: Duration = Duration::from_millis(50);
 
 /// Moves this thread, and what it starts from now on, to a network with nothing but a loopback.
 ///
@@ -82,12 +87,36 @@ impl Host {
         })
     }
 
+    /// Waits until packets to a neighbour arrive; the kernel takes its time with IPv6.
+    fn until_reaches(&self, neighbour: &str) {
+        // Nobody listens there, and the refusal is the answer.
+        let closed = SocketAddr::new(neighbour.parse().expect("it is an address"), 9);
+        self.run(|| {
+            wait::until("a neighbour answers", || {
+                TcpStream::connect_timeout(&closed, A_MOMENT)
+                    .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+            });
+        });
+    }
+
     /// Where other processes find the namespace.
-    fn path(&self) -> String {
+    pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
     }
 
-    fn add(&self, interface: &str, addresses: &[IpAddr]) {
+    /// Runs ip(8) on this host.
+    pub fn ip(&self, arguments: &[&str]) {
+        self.run(|| ip(arguments));
+    }
+
+    /// Sets a parameter of sysctl(8), of those that each network has of its own.
+    pub fn sysctl(&self, name: &str, value: &str) {
+        let path = format!("/proc/sys/{}", name.replace('.', "/"));
+        self.run(|| fs::write(&path, value).unwrap_or_else(|error| panic!("{name}: {error}")));
+    }
+
+    /// Gives an interface its addresses and switches it on.
+    pub fn add(&self, interface: &str, addresses: &[IpAddr]) {
         self.run(|| {
             for address in addresses {
                 let bits = if address.is_ipv4() { "24" } else { "64" };
@@ -112,8 +141,12 @@ pub struct Topology {
     pub broker: Host,
 }
 
+/// Addresses of the client.
+pub const CLIENT: [&str; 2] = ["10.1.0.1", "fd01::1"];
 /// Addresses of the balancer where clients see it.
 pub const BALANCER: [&str; 2] = ["10.1.0.2", "fd01::2"];
+/// Addresses of the balancer where brokers see it.
+pub const AT_BROKERS: [&str; 2] = ["10.2.0.1", "fd02::1"];
 /// Addresses of the broker.
 pub const BROKER: [&str; 2] = ["10.2.0.2", "fd02::2"];
 
@@ -122,37 +155,46 @@ impl Topology {
     ///
     /// A reason to skip.
     pub fn new() -> Result<Self, String> {
+        Self::joined_by(|near, name, far| {
+            veth(near, name, far);
+            Ok(())
+        })
+        .map(|(topology, ())| topology)
+    }
+
+    /// The same with the clients behind a wire of the test's making: it has an interface of the
+    /// given name at the near host, and one called `uplink` at the far host.
+    ///
+    /// # Errors
+    ///
+    /// A reason to skip.
+    pub fn joined_by<T>(
+        make: impl FnOnce(&Host, &str, &Host) -> Result<T, String>,
+    ) -> Result<(Self, T), String> {
         let topology = Self {
             client: Host::new()?,
             balancer: Host::new()?,
             broker: Host::new()?,
         };
-        let Self {
-            client,
-            balancer,
-            broker,
-        } = &topology;
-        link(
-            balancer,
-            "clients",
-            client,
-            ["10.1.0.1", "fd01::1"],
-            BALANCER,
-        );
-        link(balancer, "brokers", broker, BROKER, ["10.2.0.1", "fd02::1"]);
-        Ok(topology)
+        let Self { client, balancer, broker } = &topology;
+        let wire = make(balancer, "clients", client)?;
+        addresses(balancer, "clients", client, [CLIENT, BALANCER]);
+        veth(balancer, "brokers", broker);
+        addresses(balancer, "brokers", broker, [BROKER, AT_BROKERS]);
+        client.until_reaches(BALANCER[1]);
+        balancer.until_reaches(BROKER[1]);
+        Ok((topology, wire))
     }
 }
 
 /// Joins `near` and `far`; the interface is called `name` near, `uplink` far.
-fn link(near: &Host, name: &str, far: &Host, theirs: [&str; 2], ours: [&str; 2]) {
+fn veth(near: &Host, name: &str, far: &Host) {
+    let far = far.path();
+    near.ip(&["link", "add", name, "type", "veth", "peer", "name", "uplink", "netns", &far]);
+}
+
+fn addresses(near: &Host, name: &str, far: &Host, [theirs, ours]: [[&str; 2]; 2]) {
     let parse = |text: &str| text.parse().expect("it is an address");
-    let far_path = far.path();
-    near.run(|| {
-        ip(&[
-            "link", "add", name, "type", "veth", "peer", "name", "uplink", "netns", &far_path,
-        ]);
-    });
     near.add(name, &ours.map(parse));
     far.add("uplink", &theirs.map(parse));
 }

@@ -28,6 +28,7 @@ pub struct Setup {
     daemon: Vec<String>,
     kernel: Vec<String>,
     limits: Vec<String>,
+    listener: Vec<String>,
     pool: Vec<String>,
     arguments: Vec<&'static str>,
     is_unprivileged: bool,
@@ -48,6 +49,7 @@ impl Setup {
             daemon: vec!["threads = 2".to_owned()],
             kernel: Vec::new(),
             limits: Vec::new(),
+            listener: Vec::new(),
             pool: Vec::new(),
             arguments: Vec::new(),
             is_unprivileged: false,
@@ -86,6 +88,12 @@ impl Setup {
     /// A line of `[limits]`.
     pub fn limits(mut self, line: &str) -> Self {
         self.limits.push(line.to_owned());
+        self
+    }
+
+    /// A line of `[[listeners]]`.
+    pub fn listener(mut self, line: &str) -> Self {
+        self.listener.push(line.to_owned());
         self
     }
 
@@ -210,14 +218,12 @@ impl Setup {
         table("[kernel]", &merged(kernel, &self.kernel));
         table("[limits]", &self.limits);
         let bind: Vec<String> = self.bind.iter().map(ToString::to_string).collect();
-        table(
-            "[[listeners]]",
-            &[
-                r#"name = "mqtt""#.into(),
-                format!("bind = {bind:?}"),
-                r#"pool = "brokers""#.into(),
-            ],
-        );
+        let listener = vec![
+            r#"name = "mqtt""#.into(),
+            format!("bind = {bind:?}"),
+            r#"pool = "brokers""#.into(),
+        ];
+        table("[[listeners]]", &[listener, self.listener.clone()].concat());
         table(
             "[[pools]]",
             &[vec![r#"name = "brokers""#.to_owned()], self.pool.clone()].concat(),

@@ -7,6 +7,8 @@ use crate::wait;
 
 /// `TCP_ESTABLISHED` and `TCP_CLOSE_WAIT` of the kernel: a process still has these.
 const CONNECTED: [&str; 2] = ["01", "08"];
+/// `TCP_TIME_WAIT` and `TCP_LISTEN`.
+const IDLE: [&str; 2] = ["06", "0A"];
 /// `TCP_LISTEN` of the kernel.
 const LISTENING: &str = "0A";
 
@@ -14,9 +16,16 @@ struct Socket {
     local_port: u16,
     remote_port: u16,
     is_connected: bool,
+    is_idle: bool,
     is_listening: bool,
     unacknowledged: u64,
     unread: u64,
+}
+
+/// Connections of this network that a process or the kernel still has: all but `TCP_LISTEN` and
+/// `TCP_TIME_WAIT`.
+pub fn connections() -> usize {
+    list().iter().filter(|socket| !socket.is_idle).count()
 }
 
 /// Ports that somebody listens on.
@@ -78,6 +87,7 @@ fn parse(line: &str) -> Option<Socket> {
         local_port,
         remote_port,
         is_connected: CONNECTED.contains(&state),
+        is_idle: IDLE.contains(&state),
         is_listening: state == LISTENING,
         unacknowledged: u64::from_str_radix(sent, 16).ok()?,
         unread: u64::from_str_radix(received, 16).ok()?,

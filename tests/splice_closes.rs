@@ -1,0 +1,213 @@
+//! How spliced connections end, and that nothing is left of them.
+
+#![cfg(test)]
+
+use std::net::{Shutdown, SocketAddr, TcpStream};
+
+use harness::bed::{Bed, Family, Flow, From};
+use harness::broker::reset;
+use harness::client::Client;
+use harness::ends::{Ends, expect_reset, pass, talk};
+use harness::forge::{RST, SYN, Segment};
+use harness::need;
+use harness::shape::Shape;
+use harness::stream::expect_end;
+use harness::wire::{Connect, Version};
+
+/// Runs `close` on a connection of each family that is in the kernel, and expects it to be forgotten.
+fn forgets(close: impl Fn(&Ends, Client, TcpStream)) -> Result<(), String> {
+    for family in Family::BOTH {
+        let ends = Ends::new(family)?;
+        let (client, broker) = ends.open();
+        talk(&client, &broker);
+        close(&ends, client, broker);
+        ends.bed.until_forgotten();
+    }
+    Ok(())
+}
+
+fn end_writing(stream: &TcpStream) {
+    stream.shutdown(Shutdown::Write).expect("it is open");
+}
+
+#[test]
+fn a_client_that_closes_is_forgotten() {
+    need!(forgets(|_, client, broker| {
+        drop(client);
+        expect_end(&broker);
+    }));
+}
+
+#[test]
+fn a_client_whose_broker_closes_is_forgotten() {
+    need!(forgets(|_, client, broker| {
+        drop(broker);
+        expect_end(&client.0);
+    }));
+}
+
+#[test]
+fn a_client_that_has_finished_is_still_sent_to() {
+    let long = vec![7; 3 << 20];
+    need!(forgets(|_, client, broker| {
+        end_writing(&client.0);
+        expect_end(&broker);
+        pass(&broker, &client.0, &long);
+        drop(broker);
+        expect_end(&client.0);
+    }));
+}
+
+#[test]
+fn a_broker_that_has_finished_is_still_sent_to() {
+    let long = vec![7; 3 << 20];
+    need!(forgets(|_, client, broker| {
+        end_writing(&broker);
+        expect_end(&client.0);
+        pass(&client.0, &broker, &long);
+        drop(client);
+        expect_end(&broker);
+    }));
+}
+
+#[test]
+fn a_reset_of_the_client_reaches_the_broker() {
+    need!(forgets(|_, client, broker| {
+        reset(client.0);
+        expect_reset(&broker);
+    }));
+}
+
+#[test]
+fn a_reset_of_the_broker_reaches_the_client() {
+    need!(forgets(|_, client, broker| {
+        reset(broker);
+        expect_reset(&client.0);
+    }));
+}
+
+/// A segment as the sender of a flow could send it, so far beyond what it has sent.
+fn forged(flow: &Flow, from: SocketAddr, to: SocketAddr, beyond: u32, flags: u8) -> Segment {
+    let sequence = flow.sequence("highest_sequence").wrapping_add(beyond);
+    Segment { from, to, sequence, flags }
+}
+
+/// Sends a segment for the only connection, as if from its client or its broker.
+fn forge(bed: &Bed, client: &Client, from: From, beyond: u32, flags: u8) {
+    let flow = bed.flows(from).remove(0);
+    match from {
+        From::Client => {
+            let address = client.0.local_addr().expect("it is connected");
+            let segment = forged(&flow, address, bed.family.balancer(), beyond, flags);
+            bed.topology.client.run(|| segment.send());
+        }
+        From::Broker => {
+            let port = flow.key["destination_port"].as_u64().expect("it is a number");
+            let to = SocketAddr::new(bed.family.at_brokers(), u16::try_from(port).expect("it is a port"));
+            let segment = forged(&flow, bed.family.broker(), to, beyond, flags);
+            bed.topology.broker.run(|| segment.send());
+        }
+    }
+}
+
+#[test]
+fn forged_resets_and_requests_that_miss_change_nothing() {
+    need!(forgets(|ends, client, broker| {
+        for from in [From::Client, From::Broker] {
+            for flags in [RST, SYN] {
+                for beyond in [1, u32::MAX, 30_000] {
+                    forge(&ends.bed, &client, from, beyond, flags);
+                    talk(&client, &broker);
+                }
+            }
+        }
+        ends.bed.until_spliced(1);
+        // It was forged well enough: on the spot, it is obeyed.
+        forge(&ends.bed, &client, From::Client, 0, RST);
+        expect_reset(&broker);
+        drop(client);
+    }));
+}
+
+/// A connection from a port of the test's choice.
+fn open_from(ends: &Ends, port: u16) -> (Client, TcpStream) {
+    let shape = Shape { source_port: Some(port), ..Shape::default() };
+    ends.introduce(shape, &Connect::new(Version::V5, "again"))
+}
+
+/// Opens a connection, ends it, and opens another from the same port as soon as it can be.
+fn reuses(end: impl Fn(&Ends, Client, TcpStream)) -> Result<(), String> {
+    const PORT: u16 = 40_001;
+    for family in Family::BOTH {
+        let ends = Ends::new(family)?;
+        let (client, broker) = open_from(&ends, PORT);
+        talk(&client, &broker);
+        end(&ends, client, broker);
+        let (client, broker) = open_from(&ends, PORT);
+        talk(&client, &broker);
+        drop((client, broker));
+        ends.bed.until_forgotten();
+    }
+    Ok(())
+}
+
+#[test]
+fn the_port_of_a_client_that_has_reset_may_be_used_at_once() {
+    need!(reuses(|_, client, broker| {
+        reset(client.0);
+        expect_reset(&broker);
+    }));
+}
+
+#[test]
+fn the_port_of_a_client_whose_broker_has_closed_may_be_used_at_once() {
+    need!(reuses(|_, client, broker| {
+        end_writing(&broker);
+        expect_end(&client.0);
+        drop(client);
+        expect_end(&broker);
+    }));
+}
+
+#[test]
+fn a_client_that_lost_its_memory_may_use_its_port_again() {
+    need!(reuses(|ends, client, broker| {
+        let host = &ends.bed.topology.client;
+        host.sysctl("net.ipv6.conf.uplink.keep_addr_on_down", "1");
+        host.ip(&["link", "set", "uplink", "down"]);
+        reset(client.0);
+        host.ip(&["link", "set", "uplink", "up"]);
+        // The broker learns of it when the client is asked about a connection it does not have.
+        std::mem::forget(broker);
+    }));
+}
+
+#[test]
+fn a_client_that_vanishes_is_missed_after_its_keep_alive() {
+    for family in Family::BOTH {
+        let ends = need!(Ends::new(family));
+        let connect = Connect::new(Version::V5, "quiet").keep_alive(1);
+        let (client, broker) = ends.introduce(Shape::default(), &connect);
+        talk(&client, &broker);
+        ends.bed.topology.client.ip(&["link", "set", "uplink", "down"]);
+
+        expect_reset(&broker);
+
+        ends.bed.until_forgotten();
+    }
+}
+
+#[test]
+fn a_silent_client_of_a_broker_that_vanishes_is_told() {
+    for family in Family::BOTH {
+        let ends = need!(Ends::new(family));
+        let connect = Connect::new(Version::V5, "quiet").keep_alive(1);
+        let (client, broker) = ends.introduce(Shape::default(), &connect);
+        talk(&client, &broker);
+        ends.bed.topology.broker.ip(&["link", "set", "uplink", "down"]);
+
+        expect_reset(&client.0);
+
+        ends.bed.until_forgotten();
+    }
+}
