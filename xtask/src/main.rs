@@ -1,5 +1,6 @@
 //! The chores of Sluice; `cargo xtask --help` lists them.
 
+mod bench;
 mod demo;
 mod fmt;
 mod layers;
@@ -23,6 +24,8 @@ enum Chore {
     Run(run::Options),
     /// Run every test and count.
     Test(test::Options),
+    /// Measure.
+    Bench(bench::Options),
     /// Format every crate.
     Fmt(fmt::Options),
     /// Check formatting, clippy and layers.
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         Chore::Setup(options) => setup::run(&options).map(|()| true),
         Chore::Run(options) => run::run(&options).map(|()| true),
         Chore::Test(options) => test::run(&options),
+        Chore::Bench(options) => bench::run(&options).map(|()| true),
         Chore::Fmt(options) => fmt::run(&options).map(|()| true),
         Chore::Lint => lint::run().map(|()| true),
         Chore::Layers => layers::run().map(|()| true),
