@@ -36,7 +36,11 @@ struct Case {
     because: &'static str,
 }
 
-const NO_SHAPE: Shape = Shape { receive_buffer: None, segment: None, source_port: None };
+const NO_SHAPE: Shape = Shape {
+    receive_buffer: None,
+    segment: None,
+    source_port: None,
+};
 
 const USUAL: Case = Case {
     wire: None,
@@ -59,7 +63,11 @@ struct Exchange {
 
 impl Exchange {
     fn new(number: u64, case: Case) -> Self {
-        Self { up: 2 * number, case, stalls: <[Gate; 2]>::default() }
+        Self {
+            up: 2 * number,
+            case,
+            stalls: <[Gate; 2]>::default(),
+        }
     }
 
     fn stream(&self, direction: usize) -> Stream<'_> {
@@ -83,7 +91,9 @@ impl Exchange {
 /// Closes for writing when the test has looked, and expects the other end to.
 fn part(guest: &Guest<'_>, stream: &TcpStream) {
     guest.attend();
-    stream.shutdown(std::net::Shutdown::Write).expect("it is open");
+    stream
+        .shutdown(std::net::Shutdown::Write)
+        .expect("it is open");
     expect_end(stream);
 }
 
@@ -93,7 +103,10 @@ fn which(connect: &[u8]) -> usize {
 }
 
 fn start_broker(bed: &Bed, shape: Shape, all: &Arc<Vec<Exchange>>, met: &Arc<Meeting>) -> Broker {
-    let listener = bed.topology.broker.run(|| shape.listen(bed.family.broker()));
+    let listener = bed
+        .topology
+        .broker
+        .run(|| shape.listen(bed.family.broker()));
     let (all, met) = (Arc::clone(all), Arc::clone(met));
     Broker::start_on(listener, move |mut stream| {
         let guest = met.expect();
@@ -140,7 +153,10 @@ fn lay(case: &Case, family: Family) -> Result<(Bed, Option<BadWire>), String> {
     ] {
         host.ip(&["link", "set", interface, "mtu", mtu]);
     }
-    for (host, sysctls) in [&topology.client, &topology.broker].into_iter().zip(case.sysctls) {
+    for (host, sysctls) in [&topology.client, &topology.broker]
+        .into_iter()
+        .zip(case.sysctls)
+    {
         for (name, value) in sysctls {
             host.sysctl(name, value);
         }
@@ -150,7 +166,11 @@ fn lay(case: &Case, family: Family) -> Result<(Bed, Option<BadWire>), String> {
 
 fn run(case: Case, family: Family) -> Result<(), String> {
     let (bed, wire) = lay(&case, family)?;
-    let all: Arc<Vec<_>> = Arc::new((0..case.connections).map(|n| Exchange::new(n, case)).collect());
+    let all: Arc<Vec<_>> = Arc::new(
+        (0..case.connections)
+            .map(|n| Exchange::new(n, case))
+            .collect(),
+    );
     let met = Arc::new(Meeting::default());
     let _broker = start_broker(&bed, case.shapes[1], &all, &met);
     let daemon = bed.start();
@@ -206,10 +226,18 @@ fn every_byte_arrives_once_and_in_order() {
 
 /// A wire to the clients that does this, and few bytes, as it takes its time.
 const fn over(wire: Habits, bytes: usize) -> Case {
-    Case { wire: Some(wire), bytes, ..USUAL }
+    Case {
+        wire: Some(wire),
+        bytes,
+        ..USUAL
+    }
 }
 
-const GOOD: Habits = Habits { loses: 0, repeats: 0, delays: 0 };
+const GOOD: Habits = Habits {
+    loses: 0,
+    repeats: 0,
+    delays: 0,
+};
 
 #[test]
 fn nothing_is_lost_for_good_on_a_wire_that_loses() {
@@ -222,8 +250,22 @@ fn nothing_is_lost_for_good_on_a_wire_that_loses() {
 #[test]
 fn nothing_is_swapped_on_a_wire_that_swaps_and_repeats() {
     need!(run_all(&[
-        over(Habits { repeats: 30, delays: 30, ..GOOD }, 4 << 20),
-        over(Habits { repeats: 10, delays: 20, loses: 10 }, 2 << 20),
+        over(
+            Habits {
+                repeats: 30,
+                delays: 30,
+                ..GOOD
+            },
+            4 << 20
+        ),
+        over(
+            Habits {
+                repeats: 10,
+                delays: 20,
+                loses: 10
+            },
+            2 << 20
+        ),
     ]));
 }
 
@@ -234,21 +276,46 @@ const ECN: &[(&str, &str)] = &[("net.ipv4.tcp_ecn", "1")];
 #[test]
 fn the_ends_need_not_agree_on_sack() {
     // Where only one end has agreed to it, the other's losses are found by time-outs.
-    let loses = over(Habits { loses: 10, delays: 10, ..GOOD }, 256 << 10);
+    let loses = over(
+        Habits {
+            loses: 10,
+            delays: 10,
+            ..GOOD
+        },
+        256 << 10,
+    );
 
     need!(run_all(&[
-        Case { sysctls: [NO_SACK, &[]], ..loses },
-        Case { sysctls: [&[], NO_SACK], ..loses },
-        Case { sysctls: [NO_SACK, NO_SACK], ..loses },
+        Case {
+            sysctls: [NO_SACK, &[]],
+            ..loses
+        },
+        Case {
+            sysctls: [&[], NO_SACK],
+            ..loses
+        },
+        Case {
+            sysctls: [NO_SACK, NO_SACK],
+            ..loses
+        },
     ]));
 }
 
 #[test]
 fn the_ends_need_not_agree_on_timestamps_or_ecn() {
     need!(run_all(&[
-        Case { sysctls: [NO_TIMESTAMPS, &[]], ..USUAL },
-        Case { sysctls: [&[], NO_TIMESTAMPS], ..USUAL },
-        Case { sysctls: [ECN, ECN], ..USUAL },
+        Case {
+            sysctls: [NO_TIMESTAMPS, &[]],
+            ..USUAL
+        },
+        Case {
+            sysctls: [&[], NO_TIMESTAMPS],
+            ..USUAL
+        },
+        Case {
+            sysctls: [ECN, ECN],
+            ..USUAL
+        },
     ]));
 }
 
@@ -258,60 +325,138 @@ const LARGEST_SCALE: &[(&str, &str)] = &[("net.ipv4.tcp_rmem", "4096 131072 1073
 
 /// A receive buffer whose window needs no scale, or little of it.
 const fn buffer(bytes: usize) -> Shape {
-    Shape { receive_buffer: Some(bytes), ..NO_SHAPE }
+    Shape {
+        receive_buffer: Some(bytes),
+        ..NO_SHAPE
+    }
 }
 
 #[test]
 fn the_ends_need_not_agree_on_the_scale_of_windows() {
     need!(run_all(&[
-        Case { sysctls: [NO_SCALE, &[]], ..USUAL },
-        Case { sysctls: [&[], NO_SCALE], ..USUAL },
-        Case { sysctls: [LARGEST_SCALE, NO_SCALE], ..USUAL },
-        Case { sysctls: [NO_SCALE, LARGEST_SCALE], ..USUAL },
-        Case { sysctls: [LARGEST_SCALE, LARGEST_SCALE], ..USUAL },
-        Case { shapes: [buffer(32 << 10), NO_SHAPE], ..USUAL },
-        Case { shapes: [NO_SHAPE, buffer(32 << 10)], ..USUAL },
-        Case { sysctls: [LARGEST_SCALE, &[]], shapes: [NO_SHAPE, buffer(64 << 10)], ..USUAL },
-        Case { sysctls: [&[], LARGEST_SCALE], shapes: [buffer(64 << 10), NO_SHAPE], ..USUAL },
+        Case {
+            sysctls: [NO_SCALE, &[]],
+            ..USUAL
+        },
+        Case {
+            sysctls: [&[], NO_SCALE],
+            ..USUAL
+        },
+        Case {
+            sysctls: [LARGEST_SCALE, NO_SCALE],
+            ..USUAL
+        },
+        Case {
+            sysctls: [NO_SCALE, LARGEST_SCALE],
+            ..USUAL
+        },
+        Case {
+            sysctls: [LARGEST_SCALE, LARGEST_SCALE],
+            ..USUAL
+        },
+        Case {
+            shapes: [buffer(32 << 10), NO_SHAPE],
+            ..USUAL
+        },
+        Case {
+            shapes: [NO_SHAPE, buffer(32 << 10)],
+            ..USUAL
+        },
+        Case {
+            sysctls: [LARGEST_SCALE, &[]],
+            shapes: [NO_SHAPE, buffer(64 << 10)],
+            ..USUAL
+        },
+        Case {
+            sysctls: [&[], LARGEST_SCALE],
+            shapes: [buffer(64 << 10), NO_SHAPE],
+            ..USUAL
+        },
     ]));
 }
 
 #[test]
 fn tiny_windows_are_enough() {
-    const TINY: Case = Case { bytes: 1 << 20, ..USUAL };
+    const TINY: Case = Case {
+        bytes: 1 << 20,
+        ..USUAL
+    };
 
     need!(run_all(&[
-        Case { shapes: [buffer(5000), NO_SHAPE], ..TINY },
-        Case { shapes: [NO_SHAPE, buffer(5000)], ..TINY },
-        Case { shapes: [buffer(8000), buffer(8000)], ..TINY },
+        Case {
+            shapes: [buffer(5000), NO_SHAPE],
+            ..TINY
+        },
+        Case {
+            shapes: [NO_SHAPE, buffer(5000)],
+            ..TINY
+        },
+        Case {
+            shapes: [buffer(8000), buffer(8000)],
+            ..TINY
+        },
     ]));
 }
 
 #[test]
 fn readers_may_stall() {
-    const STALLS: Case = Case { stalls: true, ..USUAL };
+    const STALLS: Case = Case {
+        stalls: true,
+        ..USUAL
+    };
 
     need!(run_all(&[
         STALLS,
-        Case { shapes: [buffer(16 << 10), buffer(16 << 10)], ..STALLS },
-        Case { sysctls: [LARGEST_SCALE, NO_SCALE], ..STALLS },
-        Case { sysctls: [NO_SCALE, LARGEST_SCALE], ..STALLS },
+        Case {
+            shapes: [buffer(16 << 10), buffer(16 << 10)],
+            ..STALLS
+        },
+        Case {
+            sysctls: [LARGEST_SCALE, NO_SCALE],
+            ..STALLS
+        },
+        Case {
+            sysctls: [NO_SCALE, LARGEST_SCALE],
+            ..STALLS
+        },
     ]));
 }
 
 /// Insists on segments of so many bytes.
 const fn segment(bytes: u32) -> Shape {
-    Shape { segment: Some(bytes), ..NO_SHAPE }
+    Shape {
+        segment: Some(bytes),
+        ..NO_SHAPE
+    }
 }
 
 #[test]
 fn segments_may_be_of_any_size() {
     need!(run_all(&[
-        Case { mtu: [9000, 9000], ..USUAL },
-        Case { mtu: [9000, 1500], ..USUAL },
-        Case { mtu: [1500, 9000], ..USUAL },
-        Case { mtu: [1500, 1300], ..USUAL },
-        Case { shapes: [segment(536), NO_SHAPE], ..USUAL },
-        Case { shapes: [NO_SHAPE, segment(536)], because: "segment_size", ..USUAL },
+        Case {
+            mtu: [9000, 9000],
+            ..USUAL
+        },
+        Case {
+            mtu: [9000, 1500],
+            ..USUAL
+        },
+        Case {
+            mtu: [1500, 9000],
+            ..USUAL
+        },
+        Case {
+            mtu: [1500, 1300],
+            ..USUAL
+        },
+        Case {
+            shapes: [segment(536), NO_SHAPE],
+            ..USUAL
+        },
+        Case {
+            shapes: [NO_SHAPE, segment(536)],
+            because: "segment_size",
+            ..USUAL
+        },
     ]));
 }

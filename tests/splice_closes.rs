@@ -89,7 +89,12 @@ fn a_reset_of_the_broker_reaches_the_client() {
 /// A segment as the sender of a flow could send it, so far beyond what it has sent.
 fn forged(flow: &Flow, from: SocketAddr, to: SocketAddr, beyond: u32, flags: u8) -> Segment {
     let sequence = flow.sequence("highest_sequence").wrapping_add(beyond);
-    Segment { from, to, sequence, flags }
+    Segment {
+        from,
+        to,
+        sequence,
+        flags,
+    }
 }
 
 /// Sends a segment for the only connection, as if from its client or its broker.
@@ -102,8 +107,13 @@ fn forge(bed: &Bed, client: &Client, from: From, beyond: u32, flags: u8) {
             bed.topology.client.run(|| segment.send());
         }
         From::Broker => {
-            let port = flow.key["destination_port"].as_u64().expect("it is a number");
-            let to = SocketAddr::new(bed.family.at_brokers(), u16::try_from(port).expect("it is a port"));
+            let port = flow.key["destination_port"]
+                .as_u64()
+                .expect("it is a number");
+            let to = SocketAddr::new(
+                bed.family.at_brokers(),
+                u16::try_from(port).expect("it is a port"),
+            );
             let segment = forged(&flow, bed.family.broker(), to, beyond, flags);
             bed.topology.broker.run(|| segment.send());
         }
@@ -131,7 +141,10 @@ fn forged_resets_and_requests_that_miss_change_nothing() {
 
 /// A connection from a port of the test's choice.
 fn open_from(ends: &Ends, port: u16) -> (Client, TcpStream) {
-    let shape = Shape { source_port: Some(port), ..Shape::default() };
+    let shape = Shape {
+        source_port: Some(port),
+        ..Shape::default()
+    };
     ends.introduce(shape, &Connect::new(Version::V5, "again"))
 }
 
@@ -189,7 +202,10 @@ fn a_client_that_vanishes_is_missed_after_its_keep_alive() {
         let connect = Connect::new(Version::V5, "quiet").keep_alive(1);
         let (client, broker) = ends.introduce(Shape::default(), &connect);
         talk(&client, &broker);
-        ends.bed.topology.client.ip(&["link", "set", "uplink", "down"]);
+        ends.bed
+            .topology
+            .client
+            .ip(&["link", "set", "uplink", "down"]);
 
         expect_reset(&broker);
 
@@ -204,7 +220,10 @@ fn a_silent_client_of_a_broker_that_vanishes_is_told() {
         let connect = Connect::new(Version::V5, "quiet").keep_alive(1);
         let (client, broker) = ends.introduce(Shape::default(), &connect);
         talk(&client, &broker);
-        ends.bed.topology.broker.ip(&["link", "set", "uplink", "down"]);
+        ends.bed
+            .topology
+            .broker
+            .ip(&["link", "set", "uplink", "down"]);
 
         expect_reset(&client.0);
 

@@ -36,8 +36,9 @@ fn ask(bed: &Bed, name: &str) -> Client {
 fn open_all(bed: &Bed) -> Vec<Client> {
     let open = |thread: usize| {
         let name = |n: usize| format!("device-{thread}-{n}");
-        let mut clients: Vec<Client> =
-            (0..CONNECTIONS / THREADS).map(|n| ask(bed, &name(n))).collect();
+        let mut clients: Vec<Client> = (0..CONNECTIONS / THREADS)
+            .map(|n| ask(bed, &name(n)))
+            .collect();
         for client in &mut clients {
             assert_eq!(client.packet(), [0x20, 2, 0, 0]);
             assert_eq!(client.bytes(5), b"hello");
@@ -114,7 +115,10 @@ fn serve(mut stream: TcpStream) {
 fn connections_that_end_on_their_way_are_forgotten() {
     for family in Family::BOTH {
         let bed = need!(Bed::new(family));
-        let listener = bed.topology.broker.run(|| Shape::default().listen(family.broker()));
+        let listener = bed
+            .topology
+            .broker
+            .run(|| Shape::default().listen(family.broker()));
         let _broker = Broker::start_on(listener, serve);
         let daemon = bed.start();
 

@@ -35,7 +35,10 @@ fn messages_are_delivered_at_every_qos() {
     let paho = need!(Paho::find());
     for family in Family::BOTH {
         let (bed, _broker) = need!(with_mosquitto(family));
-        let setup = bed.setup.clone().kernel(r#"interfaces = ["clients", "brokers"]"#);
+        let setup = bed
+            .setup
+            .clone()
+            .kernel(r#"interfaces = ["clients", "brokers"]"#);
         let daemon = bed.topology.balancer.run(|| setup.start());
         let address = family.balancer().to_string();
 
@@ -53,7 +56,10 @@ fn messages_are_delivered_at_every_qos() {
 #[test]
 fn a_pool_that_is_to_be_copied_is_copied() {
     let bed = need!(Bed::new(Family::V4));
-    let _echo = bed.topology.broker.run(|| Echo::start_at(bed.family.broker()));
+    let _echo = bed
+        .topology
+        .broker
+        .run(|| Echo::start_at(bed.family.broker()));
     let setup = bed.setup.clone().listener(r#"datapath = "copy""#);
     let daemon = bed.topology.balancer.run(|| setup.start());
 
@@ -70,7 +76,10 @@ fn a_broker_on_loopback_is_served_by_the_daemon() {
     let echo = topology.balancer.run(Echo::start);
     let mut bed = need!(Bed::on(topology, Family::V4));
     bed.setup = need!(setup(bed.family.balancer(), echo.address));
-    let setup = bed.setup.clone().kernel(r#"interfaces = ["clients", "lo"]"#);
+    let setup = bed
+        .setup
+        .clone()
+        .kernel(r#"interfaces = ["clients", "lo"]"#);
     let daemon = bed.topology.balancer.run(|| setup.start());
 
     let mut clients = vec![bed.open("a")];
@@ -83,9 +92,15 @@ fn a_broker_on_loopback_is_served_by_the_daemon() {
 #[test]
 fn a_broker_of_the_other_family_is_served_by_the_daemon() {
     let mut bed = need!(Bed::new(Family::V4));
-    let _echo = bed.topology.broker.run(|| Echo::start_at(Family::V6.broker()));
+    let _echo = bed
+        .topology
+        .broker
+        .run(|| Echo::start_at(Family::V6.broker()));
     bed.setup = need!(setup(Family::V4.balancer(), Family::V6.broker()));
-    let setup = bed.setup.clone().kernel(r#"interfaces = ["clients", "brokers"]"#);
+    let setup = bed
+        .setup
+        .clone()
+        .kernel(r#"interfaces = ["clients", "brokers"]"#);
     let daemon = bed.topology.balancer.run(|| setup.start());
 
     let mut clients = vec![bed.open("a")];
@@ -116,18 +131,25 @@ fn container(host: &Host) -> Result<Host, String> {
 #[test]
 fn a_broker_in_a_container_is_reached_through_its_bridge() {
     // Once with the programs on the bridge alone, once on its port as well.
-    for interfaces in [r#"["clients", "bridge"]"#, r#"["clients", "bridge", "port"]"#] {
+    for interfaces in [
+        r#"["clients", "bridge"]"#,
+        r#"["clients", "bridge", "port"]"#,
+    ] {
         let mut bed = need!(Bed::new(Family::V4));
         let container = need!(container(&bed.topology.balancer));
         let address = SocketAddr::from((BRIDGE[1], 1883));
         let echo = container.run(|| Echo::start_at(address));
         bed.setup = need!(setup(bed.family.balancer(), address));
-        let setup = bed.setup.clone().kernel(&format!("interfaces = {interfaces}"));
+        let setup = bed
+            .setup
+            .clone()
+            .kernel(&format!("interfaces = {interfaces}"));
         let daemon = bed.topology.balancer.run(|| setup.start());
 
         let connect = |n| Connect::new(Version::V5, &format!("c{n}"));
-        let mut clients: Vec<_> =
-            (0..20).map(|n| bed.introduce(harness::shape::Shape::default(), &connect(n))).collect();
+        let mut clients: Vec<_> = (0..20)
+            .map(|n| bed.introduce(harness::shape::Shape::default(), &connect(n)))
+            .collect();
         bed.until_spliced(20);
         say(&mut clients, 0);
 

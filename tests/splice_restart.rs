@@ -26,7 +26,9 @@ fn bed(family: Family) -> Result<(Bed, Echo, Daemon), String> {
 }
 
 fn open(bed: &Bed, count: usize, name: &str) -> Vec<Client> {
-    (0..count).map(|n| bed.open(&format!("{name}-{n}"))).collect()
+    (0..count)
+        .map(|n| bed.open(&format!("{name}-{n}")))
+        .collect()
 }
 
 fn counted(bed: &Bed) -> Value {
@@ -35,14 +37,26 @@ fn counted(bed: &Bed) -> Value {
 
 /// The ports toward the broker, of connections in the kernel.
 fn ports(bed: &Bed) -> Vec<u64> {
-    bed.flows(From::Client).iter().map(|flow| flow.number("source_port")).collect()
+    bed.flows(From::Client)
+        .iter()
+        .map(|flow| flow.number("source_port"))
+        .collect()
 }
 
 /// What of a flow does not change while it lives.
 fn fixed(bed: &Bed) -> HashSet<String> {
-    let fields = ["session", "source_port", "sequence_shift", "acknowledgment_shift", "backend"];
+    let fields = [
+        "session",
+        "source_port",
+        "sequence_shift",
+        "acknowledgment_shift",
+        "backend",
+    ];
     let fixed = |value: &Value| fields.map(|field| value[field].to_string()).join(" ");
-    bed.flows(From::Client).iter().map(|flow| fixed(&flow.value)).collect()
+    bed.flows(From::Client)
+        .iter()
+        .map(|flow| fixed(&flow.value))
+        .collect()
 }
 
 #[test]
@@ -66,7 +80,11 @@ fn sessions_outlive_a_daemon_that_is_killed_and_are_adopted() {
         let new = open(&bed, 50, "new");
         bed.until_spliced(TALKING + 50);
         let used: HashSet<u64> = ports(&bed).into_iter().collect();
-        assert_eq!(used.len(), TALKING + 50, "every connection has a port of its own");
+        assert_eq!(
+            used.len(),
+            TALKING + 50,
+            "every connection has a port of its own"
+        );
         assert_eq!(bed.setup.pins().dump("CLIENTS").len(), TALKING + 50);
         talk.until_all_answered();
 
@@ -91,7 +109,9 @@ fn what_a_killed_daemon_was_handing_over_is_reset_and_the_rest_goes_on() {
                 }
                 clients
             });
-            wait::until("some are on their way", || bed.setup.pins().dump("FLOWS").len() > 120);
+            wait::until("some are on their way", || {
+                bed.setup.pins().dump("FLOWS").len() > 120
+            });
             daemon.kill();
             opening.join().expect("a client may connect until then")
         });
@@ -101,7 +121,9 @@ fn what_a_killed_daemon_was_handing_over_is_reset_and_the_rest_goes_on() {
         talk.until_all_answered();
         // Whoever was not there yet is told, and whoever was can go.
         drop(half);
-        wait::until("only the old are left", || bed.setup.pins().dump("FLOWS").len() == 100);
+        wait::until("only the old are left", || {
+            bed.setup.pins().dump("FLOWS").len() == 100
+        });
         bed.until_spliced(50);
         wait::until("only the old are counted", || counted(&bed) == 50);
         drop(talk.end());
@@ -158,5 +180,9 @@ fn an_adopted_client_that_vanishes_is_missed() {
     let Some(ended) = ended.as_array() else {
         skip!("this daemon does not tell how connections ended");
     };
-    assert!(ended.iter().any(|ended| ended["reason"] == "idle" && ended["count"] == 1));
+    assert!(
+        ended
+            .iter()
+            .any(|ended| ended["reason"] == "idle" && ended["count"] == 1)
+    );
 }

@@ -65,10 +65,19 @@ impl BadWire {
 
     /// Whether it has done to some frame each thing that it is in the habit of.
     pub fn has_misbehaved(&self, habits: Habits) -> bool {
-        let Shared { lost, repeated, delayed, .. } = &*self.shared;
-        [(habits.loses, lost), (habits.repeats, repeated), (habits.delays, delayed)]
-            .iter()
-            .all(|(habit, count)| *habit == 0 || count.load(Ordering::Relaxed) > 0)
+        let Shared {
+            lost,
+            repeated,
+            delayed,
+            ..
+        } = &*self.shared;
+        [
+            (habits.loses, lost),
+            (habits.repeats, repeated),
+            (habits.delays, delayed),
+        ]
+        .iter()
+        .all(|(habit, count)| *habit == 0 || count.load(Ordering::Relaxed) > 0)
     }
 }
 
@@ -106,7 +115,10 @@ fn tap(name: &str) -> Result<File, String> {
     // SAFETY: TUNSETIFF reads and writes one `ifreq`, which outlives the call.
     let result = unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETIFF, &raw const request) };
     if result < 0 {
-        return Err(format!("needs TAP interfaces: {}", std::io::Error::last_os_error()));
+        return Err(format!(
+            "needs TAP interfaces: {}",
+            std::io::Error::last_os_error()
+        ));
     }
     Ok(tap)
 }
@@ -178,7 +190,9 @@ fn put(mut plug: &File, frame: &[u8]) {
         Ok(count) => assert_eq!(count, frame.len(), "an interface takes frames whole"),
         // A full queue loses a frame, and so does an interface that is off: wires do that.
         Err(error) => assert!(
-            [libc::EIO, libc::EAGAIN, libc::ENOBUFS].map(Some).contains(&error.raw_os_error()),
+            [libc::EIO, libc::EAGAIN, libc::ENOBUFS]
+                .map(Some)
+                .contains(&error.raw_os_error()),
             "a TAP interface cannot be written: {error}"
         ),
     }

@@ -112,9 +112,12 @@ impl Bed {
     /// The values of `FLOWS`, those from clients or those from brokers, with their keys.
     pub fn flows(&self, from: From) -> Vec<Flow> {
         let all = self.setup.pins().dump("FLOWS").into_iter();
-        all.map(|entry| Flow { key: entry.key, value: entry.value })
-            .filter(|flow| flow.from() == from)
-            .collect()
+        all.map(|entry| Flow {
+            key: entry.key,
+            value: entry.value,
+        })
+        .filter(|flow| flow.from() == from)
+        .collect()
     }
 
     /// Waits until this many connections are in the kernel, and nothing of them in the daemon.
@@ -157,8 +160,13 @@ pub struct Flow {
 impl Flow {
     /// `FLAG_FROM_CLIENT` of lb-common.
     fn from(&self) -> From {
-        let is_from_client = self.number("flags") & u64::from(lb_common::flow::FLAG_FROM_CLIENT) != 0;
-        if is_from_client { From::Client } else { From::Broker }
+        let is_from_client =
+            self.number("flags") & u64::from(lb_common::flow::FLAG_FROM_CLIENT) != 0;
+        if is_from_client {
+            From::Client
+        } else {
+            From::Broker
+        }
     }
 
     pub fn number(&self, field: &str) -> u64 {

@@ -30,7 +30,10 @@ impl Ends {
     pub fn new(family: Family) -> Result<Self, String> {
         let bed = Bed::new(family)?;
         let (accept, accepted) = channel();
-        let listener = bed.topology.broker.run(|| Shape::default().listen(family.broker()));
+        let listener = bed
+            .topology
+            .broker
+            .run(|| Shape::default().listen(family.broker()));
         let broker = Broker::start_on(listener, move |mut stream| {
             broker::accept(&mut stream);
             // A test that has ended wants no more of them.
@@ -60,7 +63,9 @@ impl Ends {
     /// The broker's end of the next connection it has accepted.
     pub fn accepted(&self) -> TcpStream {
         let accepted = self.accepted.lock().expect("no test has panicked with it");
-        accepted.recv_timeout(PATIENCE).expect("the broker is asked")
+        accepted
+            .recv_timeout(PATIENCE)
+            .expect("the broker is asked")
     }
 }
 

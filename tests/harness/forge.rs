@@ -28,13 +28,23 @@ impl Segment {
         } else {
             AddressFamily::Inet6
         };
-        let socket = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Tcp);
+        let socket = socket(
+            family,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            SockProtocol::Tcp,
+        );
         let socket = socket.expect("root may have raw sockets");
         // Raw sockets take addresses without ports.
         let bare = |address: SocketAddr| SockaddrStorage::from(SocketAddr::new(address.ip(), 0));
         bind(socket.as_raw_fd(), &bare(self.from)).expect("it is an address of this host");
         let bytes = self.bytes();
-        let sent = sendto(socket.as_raw_fd(), &bytes, &bare(self.to), MsgFlags::empty());
+        let sent = sendto(
+            socket.as_raw_fd(),
+            &bytes,
+            &bare(self.to),
+            MsgFlags::empty(),
+        );
         assert_eq!(sent, Ok(bytes.len()));
     }
 
@@ -63,7 +73,10 @@ impl Segment {
         bytes.extend([0, 6, 0, 20]);
         bytes.extend(header);
         let (halves, _) = bytes.as_chunks::<2>();
-        let sum: u32 = halves.iter().map(|half| u32::from(u16::from_be_bytes(*half))).sum();
+        let sum: u32 = halves
+            .iter()
+            .map(|half| u32::from(u16::from_be_bytes(*half)))
+            .sum();
         let sum = (sum & 0xffff) + (sum >> 16);
         !u16::try_from((sum & 0xffff) + (sum >> 16)).expect("it is folded")
     }

@@ -16,7 +16,9 @@ impl Gate {
     /// Waits for the other.
     pub fn meet(&self) {
         self.0.fetch_add(1, Ordering::SeqCst);
-        wait::until("the other end gets there", || self.0.load(Ordering::SeqCst) >= 2);
+        wait::until("the other end gets there", || {
+            self.0.load(Ordering::SeqCst) >= 2
+        });
     }
 }
 
@@ -44,7 +46,10 @@ impl Meeting {
     /// One has failed.
     pub fn gather(&self, guests: usize) {
         while self.there.load(Ordering::SeqCst) < guests {
-            assert!(!self.has_failed.load(Ordering::SeqCst), "one of the ends has failed");
+            assert!(
+                !self.has_failed.load(Ordering::SeqCst),
+                "one of the ends has failed"
+            );
             thread::sleep(PAUSE);
         }
     }
@@ -60,7 +65,10 @@ impl Guest<'_> {
     pub fn attend(&self) {
         self.0.there.fetch_add(1, Ordering::SeqCst);
         while !self.0.is_over.load(Ordering::SeqCst) {
-            assert!(!self.0.has_failed.load(Ordering::SeqCst), "one of the others has failed");
+            assert!(
+                !self.0.has_failed.load(Ordering::SeqCst),
+                "one of the others has failed"
+            );
             thread::sleep(PAUSE);
         }
     }
@@ -76,6 +84,9 @@ impl Drop for Guest<'_> {
 
 impl Drop for Meeting {
     fn drop(&mut self) {
-        debug_assert!(*self.is_over.get_mut() || thread::panicking(), "a meeting has an end");
+        debug_assert!(
+            *self.is_over.get_mut() || thread::panicking(),
+            "a meeting has an end"
+        );
     }
 }

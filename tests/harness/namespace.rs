@@ -176,7 +176,11 @@ impl Topology {
             balancer: Host::new()?,
             broker: Host::new()?,
         };
-        let Self { client, balancer, broker } = &topology;
+        let Self {
+            client,
+            balancer,
+            broker,
+        } = &topology;
         let wire = make(balancer, "clients", client)?;
         addresses(balancer, "clients", client, [CLIENT, BALANCER]);
         veth(balancer, "brokers", broker);
@@ -190,7 +194,9 @@ impl Topology {
 /// Joins `near` and `far`; the interface is called `name` near, `uplink` far.
 fn veth(near: &Host, name: &str, far: &Host) {
     let far = far.path();
-    near.ip(&["link", "add", name, "type", "veth", "peer", "name", "uplink", "netns", &far]);
+    near.ip(&[
+        "link", "add", name, "type", "veth", "peer", "name", "uplink", "netns", &far,
+    ]);
 }
 
 fn addresses(near: &Host, name: &str, far: &Host, [theirs, ours]: [[&str; 2]; 2]) {

@@ -68,7 +68,9 @@ impl Stream<'_> {
         let mut random = Random::new(!self.seed);
         let mut stall = self.stall;
         if stall.is_some() {
-            stream.set_write_timeout(Some(HELD_BACK)).expect("it is a socket");
+            stream
+                .set_write_timeout(Some(HELD_BACK))
+                .expect("it is a socket");
         }
         while sent < self.bytes {
             let pick = random.below(u32::try_from(self.writes.len()).expect("there are few"));
@@ -87,7 +89,10 @@ impl Stream<'_> {
                 }
             }
         }
-        assert!(stall.is_none(), "all {sent} bytes found room, and nobody read");
+        assert!(
+            stall.is_none(),
+            "all {sent} bytes found room, and nobody read"
+        );
     }
 
     /// Receives all of it.
@@ -106,7 +111,11 @@ impl Stream<'_> {
             let count = stream.read(&mut buffer[..wanted]).unwrap_or_else(|error| {
                 panic!("after {received} of {} bytes: {error}", self.bytes)
             });
-            assert!(count > 0, "the end came after {received} of {} bytes", self.bytes);
+            assert!(
+                count > 0,
+                "the end came after {received} of {} bytes",
+                self.bytes
+            );
             assert!(
                 buffer[..count] == pattern[place..place + count],
                 "damage after {received} of {} bytes",
@@ -124,6 +133,8 @@ impl Stream<'_> {
 /// Anything else comes.
 pub fn expect_end(mut stream: &TcpStream) {
     let mut more = [0; 64];
-    let count = stream.read(&mut more).expect("the end comes without an error");
+    let count = stream
+        .read(&mut more)
+        .expect("the end comes without an error");
     assert_eq!(count, 0, "more came than was sent: {:?}", &more[..count]);
 }
