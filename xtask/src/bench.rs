@@ -1,29 +1,118 @@
-//! Measures on this machine; what is printed holds for it alone.
+//! Measures what Sluice costs, beside plain forwarding and its peers, on the same work.
+//!
+//! Three hosts, each a network namespace: clients – balancer – brokers. Every contender has three
+//! of its own, and takes its turn in every round, so that what else the machine does falls on all
+//! of them alike.
 
-use anyhow::{Result, bail};
-use clap::{Args, Subcommand};
+mod bed;
+mod contender;
+mod host;
+mod measure;
+mod program;
+mod report;
+mod scenario;
+mod statistics;
 
-use crate::setup::{self, KernelHalf};
-use crate::shell;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use self::bed::Bed;
+use self::contender::Contender;
+use self::measure::Tools;
+use self::report::{Entry, Table};
+use self::scenario::{Cell, Scenario};
+use crate::{process, shell};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    #[command(subcommand)]
-    what: What,
+    /// What to measure; without any, rtt, bulk and connect. To come: idle, fanout, tls, disturb.
+    #[arg(value_enum)]
+    scenarios: Vec<Scenario>,
+
+    /// Fewer cases and shorter rounds: three minutes.
+    #[arg(long)]
+    quick: bool,
+
+    /// Where `results.json` and `results.md` are written.
+    #[arg(long, default_value = "target/bench")]
+    out: PathBuf,
 }
 
-#[derive(Subcommand)]
-enum What {
-    /// What the kernel half costs for a packet, with tables of three sizes; needs root.
-    Program,
+/// How much is measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effort {
+    Quick,
+    Full,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let What::Program = options.what;
-    if matches!(setup::kernel_half(), KernelHalf::LeftOut) {
-        bail!("there is no kernel half to measure without a BPF toolchain");
+    if !shell::is_root() {
+        bail!("the benchmark makes network namespaces and loads BPF programs: run it as root");
     }
-    let mut cargo = shell::cargo();
-    cargo.args(["bench", "--package", "lb-tests", "--bench", "program"]);
-    shell::run(&mut cargo)
+    if options.scenarios.contains(&Scenario::Program) {
+        program::run()?;
+    }
+    if options.scenarios == [Scenario::Program] {
+        return Ok(());
+    }
+    let effort = if options.quick {
+        Effort::Quick
+    } else {
+        Effort::Full
+    };
+    let tools = Tools::build()?;
+    allow_many_files()?;
+    process::watch_signals()?;
+
+    let mut report = report::Report::new(effort);
+    for cell in scenario::cells(&options.scenarios, effort) {
+        shell::say(&format!("measuring {cell}"));
+        report.tables.push(compare(&tools, cell)?);
+        // Written after each, so that what ends early leaves what it has.
+        report.write(&shell::root().join(&options.out))?;
+    }
+    shell::show(&report.markdown());
+    shell::say(&format!("written to {}", shell::typed(&options.out)));
+    Ok(())
+}
+
+/// Measures one case with every contender that can be had.
+fn compare(tools: &Tools, cell: Cell) -> Result<Table> {
+    let mut table = Table::new(cell);
+    let mut beds = Vec::new();
+    for contender in Contender::ALL {
+        match Bed::new(tools, contender) {
+            Ok(bed) => beds.push((bed, Entry::new(contender))),
+            Err(reason) if !process::is_signalled() => {
+                table.notes.push(format!("{contender}: {reason:#}"));
+            }
+            Err(reason) => return Err(reason),
+        }
+    }
+
+    for _ in 0..cell.rounds {
+        for (bed, entry) in &mut beds {
+            match bed.measure(tools, &cell) {
+                Ok(figures) => entry.rounds.push(figures),
+                Err(reason) if !process::is_signalled() => {
+                    table.notes.push(format!("{}: {reason:#}", entry.contender));
+                }
+                Err(reason) => return Err(reason),
+            }
+        }
+    }
+    for (bed, entry) in beds {
+        table.notes.extend(bed.oddities(tools));
+        table.entries.push(entry);
+    }
+    Ok(table)
+}
+
+/// Thousands of connections are as many files in the balancer and in both ends.
+fn allow_many_files() -> Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).context("cannot read limits")?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).context("cannot raise the limit of open files")
 }

@@ -24,7 +24,7 @@ enum Chore {
     Run(run::Options),
     /// Run every test and count.
     Test(test::Options),
-    /// Measure.
+    /// Measure what Sluice costs, beside its peers.
     Bench(bench::Options),
     /// Format every crate.
     Fmt(fmt::Options),

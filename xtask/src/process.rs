@@ -56,6 +56,22 @@ impl Process {
         Ok(())
     }
 
+    /// Waits for its end; fails when it does not succeed, or when a signal comes first.
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                let Self { name, log, .. } = self;
+                if !status.success() {
+                    bail!("{name} failed ({status}): {}", shell::last_lines(log));
+                }
+                return Ok(());
+            }
+            if tick() {
+                bail!("interrupted");
+            }
+        }
+    }
+
     fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }
@@ -111,5 +127,10 @@ pub(crate) fn watch_signals() -> Result<()> {
 /// Waits for a tick and tells whether a signal has come.
 pub(crate) fn tick() -> bool {
     thread::sleep(TICK);
+    is_signalled()
+}
+
+/// Whether a signal has come.
+pub(crate) fn is_signalled() -> bool {
     SIGNALLED.load(Ordering::Relaxed)
 }

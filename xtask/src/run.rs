@@ -35,7 +35,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     replace_by(&build()?, &options.arguments)
 }
 
-fn build() -> Result<PathBuf> {
+/// Builds the daemon for use, not for debugging.
+pub(crate) fn build() -> Result<PathBuf> {
     let kernel_half = setup::kernel_half();
 
     shell::say("building the daemon (about 3 min the first time)");

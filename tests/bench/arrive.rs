@@ -1,0 +1,79 @@
+//! Clients that connect, wait for CONNACK, disconnect, and make room for the next.
+
+use std::io::{self, Write as _};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use clap::Args;
+use serde_json::Value;
+
+use crate::histogram::Histogram;
+use crate::stage::Stage;
+use crate::{Common, introduce, join, packet};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Clients at a time, each a thread
+    #[arg(long)]
+    connections: usize,
+    /// The most clients in all: each leaves a port that cannot be used for a minute
+    #[arg(long)]
+    limit: usize,
+}
+
+pub(crate) fn run(common: &Common, options: &Options) -> io::Result<Value> {
+    let stage = Stage::new();
+    let begun = AtomicUsize::new(0);
+
+    let (interval, outcomes) = thread::scope(|scope| {
+        let clients: Vec<_> = (0..options.connections)
+            .map(|_| {
+                scope.spawn(|| {
+                    let seen = come_and_go(common, options.limit, &stage, &begun);
+                    if seen.is_err() {
+                        stage.end();
+                    }
+                    seen
+                })
+            })
+            .collect();
+        let is_enough = || begun.load(Ordering::Relaxed) >= options.limit;
+        let interval = stage.conduct(common.warm_up(), common.measure(), is_enough);
+        stage.end();
+        let outcomes: Vec<_> = clients.into_iter().map(join).collect();
+        (interval, outcomes)
+    });
+
+    let mut seen = Histogram::new();
+    for outcome in outcomes {
+        seen.merge(&outcome?);
+    }
+    Ok(interval?.report(&seen, 0))
+}
+
+/// The times from the first SYN to CONNACK.
+fn come_and_go(
+    common: &Common,
+    limit: usize,
+    stage: &Stage,
+    begun: &AtomicUsize,
+) -> io::Result<Histogram> {
+    let mut seen = Histogram::new();
+    while !stage.is_over() {
+        let number = begun.fetch_add(1, Ordering::Relaxed);
+        if number >= limit {
+            break;
+        }
+        let id = format!("bench-{}-{number}", std::process::id());
+        let start = Instant::now();
+        let mut stream = introduce(common.to, &id)?;
+        let took = start.elapsed();
+        stream.write_all(&packet::DISCONNECT)?;
+        drop(stream);
+        if stage.is_measuring() {
+            seen.add(took);
+        }
+    }
+    Ok(seen)
+}

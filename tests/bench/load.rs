@@ -1,0 +1,103 @@
+//! The load generator of `cargo xtask bench`: MQTT clients in closed loops, and what they saw.
+//!
+//! It prints one line of JSON and ends by itself after the time it was told.
+
+#![expect(
+    clippy::disallowed_types,
+    reason = "it measures real time and has no runtime whose clock could be paused"
+)]
+
+mod arrive;
+mod ask;
+mod cpu;
+mod histogram;
+mod packet;
+mod stage;
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::thread::ScopedJoinHandle;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+/// For a connection and for CONNACK.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Parser)]
+struct Options {
+    #[command(subcommand)]
+    load: Load,
+}
+
+#[derive(Subcommand)]
+enum Load {
+    /// Connected clients send messages and wait for the answers
+    Ask {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        ask: ask::Options,
+    },
+    /// Clients connect, wait for CONNACK, and go
+    Arrive {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        arrive: arrive::Options,
+    },
+}
+
+#[derive(Args)]
+struct Common {
+    /// Where clients connect
+    #[arg(long)]
+    to: SocketAddr,
+    #[arg(long)]
+    warm_up_ms: u64,
+    #[arg(long)]
+    measure_ms: u64,
+}
+
+impl Common {
+    fn warm_up(&self) -> Duration {
+        Duration::from_millis(self.warm_up_ms)
+    }
+
+    fn measure(&self) -> Duration {
+        Duration::from_millis(self.measure_ms)
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the runner reads it")]
+fn main() -> io::Result<()> {
+    let line = match Options::parse().load {
+        Load::Ask { common, ask } => ask::run(&common, &ask)?,
+        Load::Arrive { common, arrive } => arrive::run(&common, &arrive)?,
+    };
+    println!("{line}");
+    Ok(())
+}
+
+/// Connects and waits until the broker has accepted.
+fn introduce(address: SocketAddr, client_id: &str) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(&packet::connect(client_id))?;
+    let mut answer = [0; packet::CONNACK.len()];
+    stream.read_exact(&mut answer)?;
+    if answer != packet::CONNACK {
+        return Err(io::Error::other(format!(
+            "{client_id}: answered {answer:?}"
+        )));
+    }
+    Ok(stream)
+}
+
+/// Waits for the end of a thread.
+fn join<T>(worker: ScopedJoinHandle<'_, io::Result<T>>) -> io::Result<T> {
+    worker
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("a thread of the load generator panicked")))
+}

@@ -1,0 +1,123 @@
+//! One round of load on one contender, and the figures it gives.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::scenario::{Cell, Scenario};
+use crate::{run, shell};
+
+/// The most clients of one round of `connect`: each leaves a port that rests for a minute.
+const CONNECT_LIMIT: usize = 10_000;
+
+/// What is measured and what measures, built for release.
+pub(crate) struct Tools {
+    pub(super) sluice: PathBuf,
+    pub(super) load: PathBuf,
+    pub(super) broker: PathBuf,
+    /// Of each program: one for each CPU.
+    pub(super) threads: usize,
+}
+
+impl Tools {
+    pub(super) fn build() -> Result<Self> {
+        let sluice = run::build()?;
+        shell::say("building the load generator and the broker stand-in");
+        let mut cargo = shell::cargo();
+        cargo
+            .args(["build", "--release", "--package", "lb-tests", "--bins"])
+            .arg("--target-dir")
+            .arg(shell::target());
+        shell::run(&mut cargo)?;
+        let directory = shell::target().join("release");
+        Ok(Self {
+            sluice,
+            load: directory.join("bench-load"),
+            broker: directory.join("bench-broker"),
+            threads: thread::available_parallelism()?.get(),
+        })
+    }
+}
+
+/// What the load generator saw in one round.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Figures {
+    /// Messages answered, or connections accepted.
+    pub(super) count: u64,
+    pub(super) seconds: f64,
+    pub(super) p50_us: f64,
+    pub(super) p99_us: f64,
+    pub(super) p999_us: f64,
+    /// Of the whole system.
+    pub(super) cpu_seconds: f64,
+    /// The part of it that programs outside the benchmark took.
+    pub(super) other_cpu_seconds: f64,
+    /// What the hypervisor gave to other machines.
+    pub(super) stolen_seconds: f64,
+    /// Connections without any answer.
+    pub(super) silent_connections: usize,
+}
+
+impl Figures {
+    pub(super) fn per_second(&self) -> f64 {
+        self.count as f64 / self.seconds
+    }
+
+    /// CPU time for each, without that of programs outside the benchmark.
+    pub(super) fn cpu_us(&self) -> f64 {
+        (self.cpu_seconds - self.other_cpu_seconds) * 1e6 / (self.count as f64).max(1.0)
+    }
+}
+
+/// The load generator, told what to do.
+pub(super) fn command(tools: &Tools, cell: &Cell, address: &str) -> Command {
+    let mut command = Command::new(&tools.load);
+    let options = match cell.scenario {
+        Scenario::Connect => {
+            command.arg("arrive");
+            vec![("limit", CONNECT_LIMIT)]
+        }
+        Scenario::Rtt | Scenario::Bulk | Scenario::Program => {
+            command.arg("ask");
+            vec![
+                ("bytes", cell.bytes),
+                ("depth", cell.depth),
+                ("threads", tools.threads),
+            ]
+        }
+    };
+    for (name, value) in options {
+        command.arg(format!("--{name}={value}"));
+    }
+    command.arg(format!("--to={address}"));
+    command.arg(format!("--connections={}", cell.connections));
+    command.arg(format!("--warm-up-ms={}", cell.warm_up_ms));
+    command.arg(format!("--measure-ms={}", cell.measure_ms));
+    command
+}
+
+/// Reads what the load generator printed.
+pub(super) fn read(said: &Path) -> Result<Figures> {
+    let text =
+        fs::read_to_string(said).with_context(|| format!("cannot read {}", said.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("not understood: {text}"))
+}
+
+/// Connections that did not take the fastest path, by reason, from what `sluice status` says.
+pub(super) fn not_spliced(status: &[u8]) -> Option<String> {
+    let status: Value = serde_json::from_slice(status).unwrap_or_default();
+    let Some(choices) = status["choices"].as_array() else {
+        return Some("unknown, `sluice status` does not say".to_owned());
+    };
+    let reasons: Vec<_> = choices
+        .iter()
+        .filter(|choice| choice["path"] != "splice" && choice["count"] != 0)
+        .map(|choice| format!("{} ({})", choice["count"], choice["because"]))
+        .collect();
+    (!reasons.is_empty()).then(|| reasons.join(", "))
+}
