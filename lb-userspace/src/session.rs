@@ -10,7 +10,7 @@
 //! Up to a backend's CONNACK the client has seen nothing, so a backend that fails can be replaced.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use lb_common::client::Path;
 use tokio::net::TcpStream;
@@ -26,7 +26,7 @@ use crate::mqtt::connect::Connect;
 use crate::registry::{Client, Entry, Registry};
 use crate::relay::Choices;
 use crate::relay::copy::{self, Pending, Tally};
-use crate::upstream::Pool;
+use crate::upstream::{Backends, Pool};
 
 mod hand_off;
 mod identify;
@@ -38,12 +38,25 @@ use identify::Identified;
 use open::Opened;
 use refuse::{Refusals, Refused};
 
-/// Everything a session may look at; shared by all of them.
+/// What the configuration says now; a change of it makes another.
 #[derive(Debug)]
-pub struct World {
+pub struct Snapshot {
     pub limits: Limits,
     pub listeners: Vec<Listener>,
     pub pools: Vec<Arc<Pool>>,
+}
+
+impl Snapshot {
+    pub fn listener(&self, name: &str) -> Option<&Listener> {
+        self.listeners.iter().find(|listener| listener.name == name)
+    }
+}
+
+/// Everything a session may look at; shared by all of them.
+#[derive(Debug)]
+pub struct World {
+    snapshot: RwLock<Arc<Snapshot>>,
+    pub backends: Backends,
     pub registry: Arc<Registry>,
     /// Where connections can be left to the kernel.
     pub splicer: Option<Splicer>,
@@ -55,6 +68,42 @@ pub struct World {
     pub clock: fn() -> u64,
 }
 
+/// What lasts while configurations come and go.
+#[derive(Debug)]
+pub struct Lasting {
+    pub backends: Backends,
+    pub registry: Arc<Registry>,
+    pub splicer: Option<Splicer>,
+    pub clock: fn() -> u64,
+}
+
+impl World {
+    pub fn new(snapshot: Snapshot, lasting: Lasting) -> Self {
+        let Lasting {
+            backends,
+            registry,
+            splicer,
+            clock,
+        } = lasting;
+        Self {
+            snapshot: RwLock::new(Arc::new(snapshot)),
+            backends,
+            registry,
+            splicer,
+            refusals: Refusals::default(),
+            choices: Choices::default(),
+            copied: Tally::default(),
+            clock,
+        }
+    }
+
+    /// The configuration as of now; a session takes one and never looks at another.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        let now = self.snapshot.read();
+        Arc::clone(&now.unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// Where clients come in.
 #[derive(Debug)]
 pub struct Listener {
@@ -62,8 +111,8 @@ pub struct Listener {
     pub addresses: Vec<SocketAddr>,
     pub pool: Arc<Pool>,
     pub datapath: DataPath,
-    pub segment_limit: SegmentLimit,
-    pub accepted: Counter,
+    pub segment_limit: Arc<SegmentLimit>,
+    pub accepted: Arc<Counter>,
 }
 
 /// Serves one client; gives back what is left to do where the kernel takes it over.
@@ -71,11 +120,13 @@ pub struct Listener {
 pub async fn run(
     mut client: TcpStream,
     address: SocketAddr,
-    listener: &Listener,
+    listener: &str,
     world: &World,
 ) -> Option<HandOff> {
+    let now = world.snapshot();
+    let listener = now.listener(listener)?;
     listener.accepted.add(1);
-    match open(&mut client, address, listener, world).await {
+    match open(&mut client, address, listener, &now, world).await {
         Ok(opened) => relay(client, opened, listener, world).await,
         Err(refused) => {
             tracing::debug!(reason = refused.reason().label(), "refused: {refused}");
@@ -103,9 +154,10 @@ async fn open(
     client: &mut TcpStream,
     address: SocketAddr,
     listener: &Listener,
+    now: &Snapshot,
     world: &World,
 ) -> Result<Session, Refused> {
-    let Identified { connect, pipelined } = identify::identify(client, world.limits).await?;
+    let Identified { connect, pipelined } = identify::identify(client, now.limits).await?;
     let subject = Subject {
         client_id: connect.client_id(),
         address: address.ip(),

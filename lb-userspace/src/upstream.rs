@@ -1,8 +1,10 @@
 //! The pools and backends of the running daemon.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::balance::{Balancer, Subject};
@@ -31,18 +33,63 @@ impl Pool {
     }
 }
 
-/// One broker.
+/// One broker. It outlives a change of the configuration, which may change its address and weight.
 #[derive(Debug)]
 pub struct Backend {
     /// Its key in the `BACKENDS` map.
     pub number: u32,
     pub name: String,
-    pub address: SocketAddr,
-    pub weight: u16,
+    address: RwLock<SocketAddr>,
+    weight: AtomicU16,
     /// Sessions open now.
     pub connections: Gauge,
     /// Sessions opened since the daemon started.
     pub opened: Counter,
     /// Attempts that did not lead to an answer to CONNECT.
     pub failed: Counter,
+}
+
+impl Backend {
+    pub fn new(number: u32, name: &str, address: SocketAddr, weight: u16) -> Self {
+        Self {
+            number,
+            name: name.to_owned(),
+            address: RwLock::new(address),
+            weight: AtomicU16::new(weight),
+            connections: Gauge::default(),
+            opened: Counter::default(),
+            failed: Counter::default(),
+        }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        *self.address.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// 1 to 256.
+    pub fn weight(&self) -> u16 {
+        self.weight.load(Ordering::Relaxed)
+    }
+
+    /// Where it is, and its share, from now on.
+    pub fn change(&self, address: SocketAddr, weight: u16) {
+        *self.address.write().unwrap_or_else(PoisonError::into_inner) = address;
+        self.weight.store(weight, Ordering::Relaxed);
+    }
+}
+
+/// Every backend that sessions are counted for, those no longer configured included.
+#[derive(Debug, Default)]
+pub struct Backends(RwLock<HashMap<u32, Arc<Backend>>>);
+
+impl Backends {
+    pub fn insert(&self, backend: &Arc<Backend>) {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        all.insert(backend.number, Arc::clone(backend));
+    }
+
+    pub fn by_number(&self, number: u32) -> Option<Arc<Backend>> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(&number).cloned()
+    }
 }

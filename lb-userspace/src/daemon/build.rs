@@ -10,7 +10,7 @@ use lb_common::flow::Flow;
 use super::{Failure, worker};
 use crate::balance::{Balancer, Member};
 use crate::config::{self, Config, DataPath, Host, HostPort};
-use crate::counters::{Counter, Gauge};
+use crate::counters::Counter;
 use crate::kernel::conntrack;
 use crate::kernel::flows::flow_addresses;
 use crate::kernel::grace::Grace;
@@ -19,11 +19,8 @@ use crate::kernel::route;
 use crate::kernel::tables::Tables;
 use crate::listen::{self, SegmentLimit, Sharing};
 use crate::registry::Registry;
-use crate::relay::Choices;
-use crate::relay::copy::Tally;
-use crate::session::refuse::Refusals;
-use crate::session::{Endings, Listener, Splicer, World};
-use crate::upstream::{Backend, Pool};
+use crate::session::{Endings, Lasting, Listener, Snapshot, Splicer, World};
+use crate::upstream::{Backend, Backends, Pool};
 
 /// Session numbers go up by one; a restart continues above all that a faster clock could have used.
 const SESSIONS_A_SECOND: u64 = 1 << 24;
@@ -51,25 +48,25 @@ pub(super) fn sockets(
 /// The largest segment that every backend of a pool can be sent, in bytes of payload, as far as this
 /// host knows the way to it.
 fn segment_limit(pool: &Pool) -> Option<i32> {
-    let largest = |backend: &Arc<Backend>| route::largest_segment(backend.address).ok();
+    let largest = |backend: &Arc<Backend>| route::largest_segment(backend.address()).ok();
     let limit = pool.backends.iter().filter_map(largest).min()?;
     i32::try_from(limit).ok()
 }
 
-/// Pairs what `bind` makes of every address with the index of its listener.
+/// Pairs what `bind` makes of every address with the name of its listener.
 fn for_each_address<T>(
     config: &Config,
     bind: impl Fn(SocketAddr) -> io::Result<T>,
-) -> Result<Vec<(usize, T)>, Failure> {
+) -> Result<Vec<(String, T)>, Failure> {
     let mut made = Vec::new();
-    for (index, listener) in config.listeners.iter().enumerate() {
+    for listener in &config.listeners {
         for address in &listener.bind {
             let one = bind(*address).map_err(|source| Failure::Bind {
                 name: listener.name.clone(),
                 address: *address,
                 source,
             })?;
-            made.push((index, one));
+            made.push((listener.name.clone(), one));
         }
     }
     Ok(made)
@@ -81,7 +78,8 @@ pub(super) fn world(
     since: u64,
     clock: fn() -> u64,
 ) -> Result<World, Failure> {
-    let pools = pools(config, tables.as_mut())?;
+    let backends = Backends::default();
+    let pools = pools(config, tables.as_mut(), &backends)?;
     if let Some(tables) = &mut tables {
         pools
             .iter()
@@ -99,39 +97,41 @@ pub(super) fn world(
                 addresses: listener.bind.clone(),
                 pool: Arc::clone(pool),
                 datapath: listener.datapath,
-                segment_limit: SegmentLimit::new(match listener.datapath {
+                segment_limit: Arc::new(SegmentLimit::new(match listener.datapath {
                     DataPath::Auto => segment_limit(pool),
                     DataPath::Copy => None,
-                }),
-                accepted: Counter::default(),
+                })),
+                accepted: Arc::default(),
             })
         })
         .collect();
     let splicer = match &mut tables {
-        Some(tables) => splicer(config, &pools, tables)?,
+        Some(tables) => splicer(config, &pools, &backends, tables)?,
         None => None,
     };
-    Ok(World {
+    let snapshot = Snapshot {
         limits: config.limits,
         listeners,
         pools,
+    };
+    let lasting = Lasting {
+        backends,
         registry: Arc::new(Registry::new(tables, since * SESSIONS_A_SECOND)),
         splicer,
-        refusals: Refusals::default(),
-        choices: Choices::default(),
-        copied: Tally::default(),
         clock,
-    })
+    };
+    Ok(World::new(snapshot, lasting))
 }
 
 /// What it takes to splice; takes over the connections that are in the kernel already.
 fn splicer(
     config: &Config,
     pools: &[Arc<Pool>],
+    backends: &Backends,
     tables: &mut Tables,
 ) -> Result<Option<Splicer>, Failure> {
-    let backends = || pools.iter().flat_map(|pool| &pool.backends);
-    let addresses: Vec<SocketAddr> = backends().map(|backend| backend.address).collect();
+    let configured = pools.iter().flat_map(|pool| &pool.backends);
+    let addresses: Vec<SocketAddr> = configured.map(|backend| backend.address()).collect();
     tables.set_brokers(&addresses)?;
     let ours: Vec<u16> = config
         .listeners
@@ -140,9 +140,9 @@ fn splicer(
         .collect();
     let live: Vec<Flow> = tables.spliced().map(|(_, flow)| flow).collect();
     for flow in &live {
-        if let Some(backend) = backends().find(|backend| backend.number == flow.backend) {
+        if let Some(backend) = backends.by_number(flow.backend) {
             backend.connections.add_one();
-            tables.count(backend);
+            tables.count(&backend);
         }
     }
     let taken = live.iter().map(|flow| {
@@ -165,7 +165,11 @@ fn splicer(
     }
 }
 
-fn pools(config: &Config, tables: Option<&mut Tables>) -> Result<Vec<Arc<Pool>>, Failure> {
+fn pools(
+    config: &Config,
+    tables: Option<&mut Tables>,
+    backends: &Backends,
+) -> Result<Vec<Arc<Pool>>, Failure> {
     let names: Vec<&str> = config
         .pools
         .iter()
@@ -179,7 +183,13 @@ fn pools(config: &Config, tables: Option<&mut Tables>) -> Result<Vec<Arc<Pool>>,
     config
         .pools
         .iter()
-        .map(|config| pool(config, &mut numbers).map(Arc::new))
+        .map(|config| {
+            let pool = pool(config, &mut numbers)?;
+            pool.backends
+                .iter()
+                .for_each(|backend| backends.insert(backend));
+            Ok(Arc::new(pool))
+        })
         .collect()
 }
 
@@ -211,15 +221,12 @@ fn backend(config: &config::Backend, number: u32) -> Result<Backend, Failure> {
         host: config.address.to_string(),
         source,
     })?;
-    Ok(Backend {
+    Ok(Backend::new(
         number,
-        name: config.name.clone(),
+        &config.name,
         address,
-        weight: config.weight.get(),
-        connections: Gauge::default(),
-        opened: Counter::default(),
-        failed: Counter::default(),
-    })
+        config.weight.get(),
+    ))
 }
 
 fn resolve(address: &HostPort) -> io::Result<SocketAddr> {

@@ -46,14 +46,14 @@ fn row(
 ) -> Row {
     let [source, broker] = flow_addresses(up);
     let [listener, client] = flow_addresses(down);
-    let mut backends = world.pools.iter().flat_map(|pool| &pool.backends);
     Row {
         session: up.session,
         client_id: ids.get(&up.session).cloned(),
         client,
         listener,
-        backend: backends
-            .find(|backend| backend.number == up.backend)
+        backend: world
+            .backends
+            .by_number(up.backend)
             .map(|backend| backend.name.clone()),
         broker,
         source,

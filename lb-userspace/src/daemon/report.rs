@@ -11,8 +11,8 @@ use crate::control::status::{
 use crate::kernel::sweep::Ended;
 use crate::kernel::{Kernel, Unavailable};
 use crate::relay::Because;
-use crate::session::World;
 use crate::session::refuse::Reason;
+use crate::session::{Snapshot, World};
 use crate::upstream::Pool;
 
 /// What does not change while the daemon runs.
@@ -97,6 +97,7 @@ impl Facts {
     }
 
     pub(super) fn status(&self, world: &World) -> Status {
+        let now = world.snapshot();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -110,8 +111,8 @@ impl Facts {
             },
             datapath: self.datapath(),
             downgrades: self.downgrades.clone(),
-            listeners: listeners(world),
-            backends: world.pools.iter().flat_map(|pool| backends(pool)).collect(),
+            listeners: listeners(&now, world),
+            backends: now.pools.iter().flat_map(|pool| backends(pool)).collect(),
             refused: counted(world.refusals.each(), Reason::label),
             choices: choices(world),
             splice: splice(world),
@@ -135,7 +136,7 @@ fn downgrade(unavailable: &Unavailable) -> String {
     sentence
 }
 
-fn listeners(world: &World) -> Vec<Listener> {
+fn listeners(now: &Snapshot, world: &World) -> Vec<Listener> {
     let listener = |listener: &crate::session::Listener| Listener {
         name: listener.name.clone(),
         addresses: listener.addresses.clone(),
@@ -149,15 +150,15 @@ fn listeners(world: &World) -> Vec<Listener> {
                 .sum()
         }),
     };
-    world.listeners.iter().map(listener).collect()
+    now.listeners.iter().map(listener).collect()
 }
 
 fn backends(pool: &Pool) -> impl Iterator<Item = Backend> {
     pool.backends.iter().map(|backend| Backend {
         pool: pool.name.clone(),
         name: backend.name.clone(),
-        address: backend.address,
-        weight: backend.weight,
+        address: backend.address(),
+        weight: backend.weight(),
         number: backend.number,
         connections: backend.connections.value(),
         opened: backend.opened.value(),

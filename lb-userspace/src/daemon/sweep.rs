@@ -78,9 +78,8 @@ fn give_back(world: &World, Removed { flow, ended }: &Removed) {
         splicer.ports.give_back(source, broker);
         splicer.ended.count(*ended);
     }
-    let mut backends = world.pools.iter().flat_map(|pool| &pool.backends);
-    if let Some(backend) = backends.find(|backend| backend.number == flow.backend) {
+    if let Some(backend) = world.backends.by_number(flow.backend) {
         backend.connections.sub_one();
-        world.registry.with_tables(|tables| tables.count(backend));
+        world.registry.with_tables(|tables| tables.count(&backend));
     }
 }

@@ -9,14 +9,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::drain::Tasks;
 use crate::kernel::route;
-use crate::listen;
+use crate::listen::{self, SegmentLimit};
 use crate::session::{self, World};
 
 /// How long connections may take, when everything stops, that are on their way into the kernel.
 const LAST_MOMENTS: Duration = Duration::from_secs(5);
 
-/// Listening sockets with the index of their listener.
-pub(super) type Sockets = Vec<(usize, TcpListener)>;
+/// Listening sockets with the name of their listener.
+pub(super) type Sockets = Vec<(String, TcpListener)>;
 
 /// Accepts and serves until `stop`, and returns when the last session has ended.
 pub(super) fn run(sockets: Sockets, world: &Arc<World>, stop: CancellationToken) {
@@ -33,18 +33,18 @@ pub(super) fn run(sockets: Sockets, world: &Arc<World>, stop: CancellationToken)
 
 async fn serve(sockets: Sockets, world: &Arc<World>, stop: CancellationToken) {
     let tasks = Tasks::new(stop);
-    for (index, socket) in sockets {
-        let (world, accepting) = (Arc::clone(world), Arc::clone(world));
-        let sessions = tasks.clone();
+    for (name, socket) in sockets {
+        let Some(limit) = limit(world, &name) else {
+            continue;
+        };
+        let (world, sessions) = (Arc::clone(world), tasks.clone());
         match tokio::net::TcpListener::from_std(socket) {
             Ok(listener) => tasks.spawn(async move {
-                let limit = &accepting.listeners[index].segment_limit;
-                listen::accept_forever(listener, limit, |client, address| {
+                listen::accept_forever(listener, &limit, |client, address| {
                     let (world, splicing) = (Arc::clone(&world), Arc::clone(&world));
+                    let name = name.clone();
                     sessions.spawn_with_end(
-                        async move {
-                            session::run(client, address, &world.listeners[index], &world).await
-                        },
+                        async move { session::run(client, address, &name, &world).await },
                         |hand_off| async move {
                             if let Some(splicer) = &splicing.splicer {
                                 hand_off.complete(splicer).await;
@@ -61,4 +61,9 @@ async fn serve(sockets: Sockets, world: &Arc<World>, stop: CancellationToken) {
     if time::timeout(LAST_MOMENTS, tasks.finished()).await.is_err() {
         tracing::warn!("connections on their way into the kernel are reset");
     }
+}
+
+fn limit(world: &World, listener: &str) -> Option<Arc<SegmentLimit>> {
+    let now = world.snapshot();
+    Some(Arc::clone(&now.listener(listener)?.segment_limit))
 }

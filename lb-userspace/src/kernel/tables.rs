@@ -262,9 +262,9 @@ impl Tables {
     pub fn count(&mut self, backend: &Backend) {
         let record = BackendRecord {
             name: text::fixed(&backend.name),
-            address: mapped(backend.address.ip()),
-            port: backend.address.port(),
-            weight: backend.weight,
+            address: mapped(backend.address().ip()),
+            port: backend.address().port(),
+            weight: backend.weight(),
             state: State::Up as u32,
             connections: backend.connections.value(),
         };

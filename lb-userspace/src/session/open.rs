@@ -81,7 +81,7 @@ async fn open(
     pool: &Pool,
     shape: Option<Shape<'_>>,
 ) -> Result<Opened, Unusable> {
-    let dialled = dial::dial(backend.address, pool.dial_timeout, shape).await;
+    let dialled = dial::dial(backend.address(), pool.dial_timeout, shape).await;
     let Dialled {
         stream: mut broker,
         port,
