@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::balance::{Balancer, Subject};
@@ -23,12 +23,13 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// The backends to try for one client, best first.
+    /// The backends to try for one client, best first; those that get no new client are left out.
     pub fn candidates(&self, subject: Subject<'_>) -> impl Iterator<Item = &Arc<Backend>> {
         self.balancer
             .candidates(subject)
             .into_iter()
             .map(|index| &self.backends[index])
+            .filter(|backend| backend.available().is_ok())
             .take(self.attempts.get())
     }
 }
@@ -41,6 +42,7 @@ pub struct Backend {
     pub name: String,
     address: RwLock<SocketAddr>,
     weight: AtomicU16,
+    standing: Mutex<(Wanted, Health)>,
     /// Sessions open now.
     pub connections: Gauge,
     /// Sessions opened since the daemon started.
@@ -56,6 +58,7 @@ impl Backend {
             name: name.to_owned(),
             address: RwLock::new(address),
             weight: AtomicU16::new(weight),
+            standing: Mutex::default(),
             connections: Gauge::default(),
             opened: Counter::default(),
             failed: Counter::default(),
@@ -71,11 +74,63 @@ impl Backend {
         self.weight.load(Ordering::Relaxed)
     }
 
+    /// # Errors
+    ///
+    /// Why it gets no new client.
+    pub fn available(&self) -> Result<(), Unavailable> {
+        let standing = *self.standing();
+        match standing {
+            (Wanted::Disabled, _) => Err(Unavailable::Disabled),
+            (Wanted::Draining, _) => Err(Unavailable::Draining),
+            (Wanted::Serving, Health::Down) => Err(Unavailable::Down),
+            (Wanted::Serving, Health::Up) => Ok(()),
+        }
+    }
+
+    pub fn want(&self, wanted: Wanted) {
+        self.standing().0 = wanted;
+    }
+
+    pub fn is_found(&self, health: Health) {
+        self.standing().1 = health;
+    }
+
+    fn standing(&self) -> MutexGuard<'_, (Wanted, Health)> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Where it is, and its share, from now on.
     pub fn change(&self, address: SocketAddr, weight: u16) {
         *self.address.write().unwrap_or_else(PoisonError::into_inner) = address;
         self.weight.store(weight, Ordering::Relaxed);
     }
+}
+
+/// What an operator wants of a backend.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Wanted {
+    #[default]
+    Serving,
+    /// No new clients; those that it has are moved.
+    Draining,
+    /// No new clients.
+    Disabled,
+}
+
+/// Whether a backend answers, as far as is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Health {
+    #[default]
+    Up,
+    Down,
+}
+
+/// Why a backend gets no new client now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unavailable {
+    Disabled,
+    Down,
+    Draining,
 }
 
 /// Every backend that sessions are counted for, those no longer configured included.
