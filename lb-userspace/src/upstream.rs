@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::balance::{Balancer, Subject};
 use crate::counters::{Counter, Gauge};
 
@@ -42,7 +44,7 @@ pub struct Backend {
     pub name: String,
     address: RwLock<SocketAddr>,
     weight: AtomicU16,
-    standing: Mutex<(Wanted, Health)>,
+    standing: Mutex<Standing>,
     /// Sessions open now.
     pub connections: Gauge,
     /// Sessions opened since the daemon started.
@@ -78,24 +80,25 @@ impl Backend {
     ///
     /// Why it gets no new client.
     pub fn available(&self) -> Result<(), Unavailable> {
-        let standing = *self.standing();
-        match standing {
-            (Wanted::Disabled, _) => Err(Unavailable::Disabled),
-            (Wanted::Draining, _) => Err(Unavailable::Draining),
-            (Wanted::Serving, Health::Down) => Err(Unavailable::Down),
-            (Wanted::Serving, Health::Up) => Ok(()),
-        }
+        self.standing().available()
     }
 
-    pub fn want(&self, wanted: Wanted) {
-        self.standing().0 = wanted;
+    pub fn want(&self, wanted: Wanted, now: Instant) {
+        self.standing()
+            .change(now, |standing| standing.wanted = wanted);
     }
 
-    pub fn is_found(&self, health: Health) {
-        self.standing().1 = health;
+    pub fn is_found(&self, health: Health, now: Instant) {
+        self.standing()
+            .change(now, |standing| standing.health = health);
     }
 
-    fn standing(&self) -> MutexGuard<'_, (Wanted, Health)> {
+    /// When it last became available; none where it always was.
+    pub fn up_since(&self) -> Option<Instant> {
+        self.standing().up_since
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Standing> {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -103,6 +106,33 @@ impl Backend {
     pub fn change(&self, address: SocketAddr, weight: u16) {
         *self.address.write().unwrap_or_else(PoisonError::into_inner) = address;
         self.weight.store(weight, Ordering::Relaxed);
+    }
+}
+
+/// What is wanted and known of a backend.
+#[derive(Debug, Default)]
+struct Standing {
+    wanted: Wanted,
+    health: Health,
+    up_since: Option<Instant>,
+}
+
+impl Standing {
+    fn available(&self) -> Result<(), Unavailable> {
+        match (self.wanted, self.health) {
+            (Wanted::Disabled, _) => Err(Unavailable::Disabled),
+            (Wanted::Draining, _) => Err(Unavailable::Draining),
+            (Wanted::Serving, Health::Down) => Err(Unavailable::Down),
+            (Wanted::Serving, Health::Up) => Ok(()),
+        }
+    }
+
+    fn change(&mut self, now: Instant, change: impl FnOnce(&mut Self)) {
+        let was_available = self.available().is_ok();
+        change(self);
+        if !was_available && self.available().is_ok() {
+            self.up_since = Some(now);
+        }
     }
 }
 
