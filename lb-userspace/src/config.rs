@@ -6,6 +6,8 @@ use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::mqtt::not_me::NotMe;
+
 pub mod check;
 pub mod complaint;
 pub mod default;
@@ -106,6 +108,8 @@ pub struct Pool {
     pub connack_timeout: Duration,
     /// Backends tried for one client before it is refused; 1 to 100.
     pub attempts: NonZeroUsize,
+    /// Answers of a backend after which the next one is tried; each once.
+    pub retry_on: Vec<NotMe>,
     /// At least one; names are unique in all pools.
     pub backends: Vec<Backend>,
 }

@@ -55,6 +55,25 @@ pub async fn dial(
     Ok(dialled)
 }
 
+/// Whether a connection was not made for want of something of this host, which says nothing about
+/// the backend.
+pub fn is_local(error: &io::Error) -> bool {
+    let want = [
+        libc::EACCES,
+        libc::EADDRINUSE,
+        libc::EADDRNOTAVAIL,
+        libc::EAGAIN,
+        libc::EMFILE,
+        libc::ENFILE,
+        libc::ENOBUFS,
+        libc::ENOMEM,
+        libc::EPERM,
+    ];
+    error
+        .raw_os_error()
+        .is_some_and(|errno| want.contains(&errno))
+}
+
 async fn connect(address: SocketAddr) -> io::Result<Dialled> {
     let stream = TcpStream::connect(address).await?;
     Ok(Dialled { stream, port: None })

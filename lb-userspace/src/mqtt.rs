@@ -15,6 +15,7 @@ pub mod connack;
 pub mod connect;
 mod cursor;
 mod malformed;
+pub mod not_me;
 mod property;
 pub mod refusal;
 

@@ -11,6 +11,11 @@ use tokio::time::Instant;
 
 use crate::balance::{Balancer, Subject};
 use crate::counters::{Counter, Gauge};
+use crate::mqtt::not_me::NotMe;
+
+pub mod passed_over;
+
+use passed_over::PassedOver;
 
 /// Backends that may serve the same clients.
 #[derive(Debug)]
@@ -22,6 +27,8 @@ pub struct Pool {
     pub dial_timeout: Duration,
     pub connack_timeout: Duration,
     pub attempts: NonZeroUsize,
+    /// Answers of a backend after which the next one is tried.
+    pub retry_on: Vec<NotMe>,
 }
 
 impl Pool {
@@ -49,8 +56,8 @@ pub struct Backend {
     pub connections: Gauge,
     /// Sessions opened since the daemon started.
     pub opened: Counter,
-    /// Attempts that did not lead to an answer to CONNECT.
-    pub failed: Counter,
+    /// Attempts after which another backend was tried, or none was left.
+    pub passed_over: PassedOver,
 }
 
 impl Backend {
@@ -63,7 +70,7 @@ impl Backend {
             standing: Mutex::default(),
             connections: Gauge::default(),
             opened: Counter::default(),
-            failed: Counter::default(),
+            passed_over: PassedOver::default(),
         }
     }
 

@@ -99,6 +99,24 @@ impl Daemon {
             .sum()
     }
 
+    /// How often a backend was passed over for this reason.
+    pub fn passed_over(&self, backend: &str, reason: &str) -> u64 {
+        let backend = self.backend(backend);
+        let reasons = backend["passed_over"].as_array().expect("there is a list");
+        let found = reasons.iter().find(|counted| counted["reason"] == reason);
+        found
+            .and_then(|found| found["count"].as_u64())
+            .expect("this reason is counted")
+    }
+
+    /// What `sluice status --json` tells of a backend.
+    pub fn backend(&self, name: &str) -> Value {
+        let status = self.status();
+        let backends = status["backends"].as_array().expect("there is a list");
+        let found = backends.iter().find(|backend| backend["name"] == name);
+        found.expect("it is configured").clone()
+    }
+
     /// How often clients were refused for this reason.
     pub fn refused(&self, reason: &str) -> u64 {
         let status = self.status();

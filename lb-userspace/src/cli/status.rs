@@ -20,7 +20,7 @@ impl fmt::Display for Table<'_> {
             datapath,
             downgrades,
             listeners: _,
-            backends: _,
+            backends,
             refused,
             choices: _,
             splice,
@@ -41,6 +41,12 @@ impl fmt::Display for Table<'_> {
         }
         writeln!(f, "\n{}", columns(&self.listeners()))?;
         writeln!(f, "{}", columns(&self.backends()))?;
+        for backend in backends {
+            if backend.failed > 0 {
+                let reasons = counted(nonzero(&backend.passed_over));
+                writeln!(f, "passed    {}: {reasons}", backend.name)?;
+            }
+        }
         writeln!(f, "refused   {}", counted(refused))?;
         writeln!(f, "paths     {}", self.choices())?;
         if let Some(splice) = splice {
@@ -122,9 +128,13 @@ impl Table<'_> {
     }
 }
 
-fn counted(each: &[Counted]) -> String {
+fn nonzero(each: &[Counted]) -> impl Iterator<Item = &Counted> {
+    each.iter().filter(|counted| counted.count > 0)
+}
+
+fn counted<'c>(each: impl IntoIterator<Item = &'c Counted>) -> String {
     let each: Vec<String> = each
-        .iter()
+        .into_iter()
         .map(|counted| format!("{} {}", counted.count, counted.reason))
         .collect();
     each.join(", ")

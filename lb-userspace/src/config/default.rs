@@ -4,6 +4,7 @@ use std::num::{NonZeroU16, NonZeroUsize};
 use std::time::Duration;
 
 use super::{Balance, DataPath, KernelMode, LogFormat};
+use crate::mqtt::not_me::NotMe;
 
 pub const THREADS: Option<NonZeroUsize> = None;
 pub const CONTROL: &str = "/run/sluice/control.sock";
@@ -23,5 +24,6 @@ pub const BALANCE: Balance = Balance::ClientId;
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 pub const CONNACK_TIMEOUT: Duration = Duration::from_secs(10);
 pub const ATTEMPTS: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not 0");
+pub const RETRY_ON: &[NotMe] = &NotMe::ALL;
 
 pub const WEIGHT: NonZeroU16 = NonZeroU16::MIN;

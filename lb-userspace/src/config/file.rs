@@ -75,6 +75,7 @@ pub struct Pool {
     pub dial_timeout: Value<Quantity>,
     pub connack_timeout: Value<Quantity>,
     pub attempts: Value<i64>,
+    pub retry_on: Value<Vec<Spanned<String>>>,
     pub backends: Vec<Spanned<Table<Backend>>>,
 }
 
@@ -171,9 +172,11 @@ mod tests {
             dial_timeout,
             connack_timeout,
             attempts,
+            retry_on,
             mut backends,
         }) = pools.remove(0).into_inner();
         assert!(name.is_some() && balance.is_some() && attempts.is_some());
+        assert!(retry_on.is_some());
         let Table(Backend {
             name,
             address,

@@ -69,8 +69,10 @@ pub struct Backend {
     pub connections: u64,
     /// Sessions opened since the daemon started.
     pub opened: u64,
-    /// Attempts without an answer to CONNECT.
+    /// Attempts after which another backend was tried, or none was left.
     pub failed: u64,
+    /// The same by reason.
+    pub passed_over: Vec<Counted>,
 }
 
 /// Connections whose data path was chosen for one reason.

@@ -212,6 +212,7 @@ fn pool(config: &config::Pool, numbers: &mut impl Iterator<Item = u32>) -> Resul
         dial_timeout: config.dial_timeout,
         connack_timeout: config.connack_timeout,
         attempts: config.attempts,
+        retry_on: config.retry_on.clone(),
     })
 }
 

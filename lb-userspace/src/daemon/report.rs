@@ -14,6 +14,7 @@ use crate::relay::Because;
 use crate::session::refuse::Reason;
 use crate::session::{Snapshot, World};
 use crate::upstream::Pool;
+use crate::upstream::passed_over::Why;
 
 /// What does not change while the daemon runs.
 #[derive(Debug)]
@@ -162,7 +163,8 @@ fn backends(pool: &Pool) -> impl Iterator<Item = Backend> {
         number: backend.number,
         connections: backend.connections.value(),
         opened: backend.opened.value(),
-        failed: backend.failed.value(),
+        failed: backend.passed_over.total(),
+        passed_over: counted(backend.passed_over.each(), Why::label),
     })
 }
 

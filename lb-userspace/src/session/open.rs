@@ -15,6 +15,8 @@ use crate::kernel::ports::Port;
 use crate::mqtt::Malformed;
 use crate::mqtt::connack::{self, First};
 use crate::mqtt::connect::Connect;
+use crate::mqtt::not_me::NotMe;
+use crate::upstream::passed_over::Why;
 use crate::upstream::{Backend, Pool};
 
 /// The longest first answer of a backend that is read.
@@ -47,31 +49,54 @@ enum Unusable {
     Silent,
     #[error("answered with something else than a CONNACK")]
     Garbled(#[source] Malformed),
+    #[error("refused the client: {}", .0.label())]
+    NotMe(NotMe, Bytes),
 }
 
-/// The first of `candidates` that answers.
+impl Unusable {
+    fn why(&self) -> Why {
+        match self {
+            Self::Dial(error) if dial::is_local(error) => Why::Local,
+            Self::Dial(_) => Why::Unreachable,
+            Self::Lost(_) | Self::Closed => Why::Lost,
+            Self::Silent => Why::Silent,
+            Self::Garbled(_) => Why::Garbled,
+            Self::NotMe(not_me, _) => Why::NotMe(*not_me),
+        }
+    }
+}
+
+/// The first of `candidates` that answers, and does not send the client elsewhere.
+///
+/// If none is left, the client hears what the last of them said that said anything.
 pub(super) async fn first<'a>(
     candidates: impl Iterator<Item = &'a Arc<Backend>>,
     connect: &Connect,
     pool: &Pool,
     shape: impl Fn() -> Option<Shape<'a>>,
 ) -> Result<Opened, Refused> {
+    let mut said = None;
     for backend in candidates {
-        match open(backend, connect, pool, shape()).await {
+        let unusable = match open(backend, connect, pool, shape()).await {
             Ok(opened) => return Ok(opened),
-            Err(unusable) => {
-                backend.failed.add(1);
-                tracing::debug!(
-                    backend = %backend.name,
-                    because = std::error::Error::source(&unusable).map(tracing::field::display),
-                    "passed over: it {unusable}"
-                );
-            }
+            Err(unusable) => unusable,
+        };
+        backend.passed_over.count(unusable.why());
+        tracing::debug!(
+            backend = %backend.name,
+            because = std::error::Error::source(&unusable).map(tracing::field::display),
+            "passed over: it {unusable}"
+        );
+        if let Unusable::NotMe(_, connack) = unusable {
+            said = Some(connack);
         }
     }
-    Err(Refused::NoBackend {
-        pool: pool.name.clone(),
-        version: connect.version(),
+    Err(match said {
+        Some(connack) => Refused::ByBackends { connack },
+        None => Refused::NoBackend {
+            pool: pool.name.clone(),
+            version: connect.version(),
+        },
     })
 }
 
@@ -89,6 +114,12 @@ async fn open(
     let (first, received) = time::timeout(pool.connack_timeout, ask(&mut broker, connect))
         .await
         .unwrap_or(Err(Unusable::Silent))?;
+    if let First::Connack(answer) = &first
+        && let Some(not_me) = NotMe::of(connect.version(), answer)
+        && pool.retry_on.contains(&not_me)
+    {
+        return Err(Unusable::NotMe(not_me, received.slice(..answer.len)));
+    }
     Ok(Opened {
         broker,
         port,

@@ -19,6 +19,11 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// Why a client was turned away.
 #[derive(Debug, Error)]
 pub enum Refused {
+    #[error("every backend tried refused")]
+    ByBackends {
+        /// What the last of them that answered said.
+        connack: Bytes,
+    },
     #[error("client closed before its CONNECT was whole")]
     Closed,
     #[error("client was lost before its CONNECT was whole")]
@@ -34,6 +39,7 @@ pub enum Refused {
 /// The label a refusal is counted under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
+    ByBackends,
     Closed,
     Malformed,
     NoBackend,
@@ -41,7 +47,8 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
+        Self::ByBackends,
         Self::Closed,
         Self::Malformed,
         Self::NoBackend,
@@ -50,6 +57,7 @@ impl Reason {
 
     pub fn label(self) -> &'static str {
         match self {
+            Self::ByBackends => "refused_by_backends",
             Self::Closed => "closed",
             Self::Malformed => "malformed",
             Self::NoBackend => "no_backend",
@@ -77,6 +85,7 @@ impl Refusals {
 impl Refused {
     pub fn reason(&self) -> Reason {
         match self {
+            Self::ByBackends { .. } => Reason::ByBackends,
             Self::Closed | Self::Lost(_) => Reason::Closed,
             Self::Malformed(_) => Reason::Malformed,
             Self::NoBackend { .. } => Reason::NoBackend,
@@ -87,6 +96,7 @@ impl Refused {
     /// What the client is told, where its version has words for it.
     fn connack(&self) -> Option<Bytes> {
         match self {
+            Self::ByBackends { connack } => Some(connack.clone()),
             Self::Closed | Self::Lost(_) | Self::TooSlow => None,
             Self::Malformed(malformed) => Refusal::from(*malformed).connack(malformed.version),
             Self::NoBackend { version, .. } => Refusal::ServerUnavailable.connack(Some(*version)),

@@ -9,6 +9,7 @@ use super::{address, rules};
 use crate::config::complaint::Fault;
 use crate::config::file::{self, Table};
 use crate::config::{Backend, Balance, Pool, default};
+use crate::mqtt::not_me::NotMe;
 
 /// The pools that are right; at least one, or a complaint.
 pub(super) fn check(
@@ -32,6 +33,7 @@ fn pool(written: Spanned<Table<file::Pool>>, report: &mut Report<'_>) -> Option<
         dial_timeout,
         connack_timeout,
         attempts,
+        retry_on,
         backends,
     }) = written.into_inner();
     let name = report.required(&owner, "name", name, |text| rules::name(text));
@@ -45,6 +47,9 @@ fn pool(written: Spanned<Table<file::Pool>>, report: &mut Report<'_>) -> Option<
         let count = rules::number(*count, &(1..=100))?;
         NonZeroUsize::new(count).ok_or_else(|| rules::outside(1, 100))
     });
+    let retry_on = report.words(retry_on, default::RETRY_ON, |text| {
+        rules::choice(text, &NOT_ME)
+    });
     if backends.is_empty() {
         report.missing(&owner, "backends");
     }
@@ -57,6 +62,7 @@ fn pool(written: Spanned<Table<file::Pool>>, report: &mut Report<'_>) -> Option<
         dial_timeout,
         connack_timeout,
         attempts,
+        retry_on,
         backends,
     })
 }
@@ -87,6 +93,17 @@ fn share(weight: i64) -> Result<NonZeroU16, Fault> {
     let weight = rules::number(weight, &(1..=256))?;
     NonZeroU16::new(weight).ok_or_else(|| rules::outside(1, 256))
 }
+
+/// The words of `retry_on`.
+pub(super) const NOT_ME: [(&str, NotMe); NotMe::ALL.len()] = {
+    let mut words = [("", NotMe::Unavailable); NotMe::ALL.len()];
+    let mut n = 0;
+    while n < words.len() {
+        words[n] = (NotMe::ALL[n].label(), NotMe::ALL[n]);
+        n += 1;
+    }
+    words
+};
 
 const BALANCES: [(&str, Balance); 2] = [
     ("client_id", Balance::ClientId),

@@ -66,6 +66,25 @@ impl<'t> Report<'t> {
         checked.flatten().collect()
     }
 
+    /// A list of words that may be left out; each is kept once.
+    pub(super) fn words<U: Copy + PartialEq>(
+        &mut self,
+        words: Option<Spanned<Vec<Spanned<String>>>>,
+        default: &[U],
+        rule: impl Fn(&str) -> Result<U, Fault>,
+    ) -> Vec<U> {
+        let Some(words) = words else {
+            return default.to_vec();
+        };
+        let mut kept = Vec::new();
+        for word in self.each(words.get_ref(), |text| rule(text)) {
+            if !kept.contains(&word) {
+                kept.push(word);
+            }
+        }
+        kept
+    }
+
     fn checked<T, U>(
         &mut self,
         value: &Spanned<T>,
