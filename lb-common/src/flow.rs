@@ -69,6 +69,8 @@ pub struct Flow {
 pub const FLAG_NO_SACK: u8 = 1;
 /// The sender is the client.
 pub const FLAG_FROM_CLIENT: u8 = 2;
+/// The broker keeps no session when the client goes: it asked for Clean Session, or Clean Start.
+pub const FLAG_CLEAN: u8 = 4;
 
 /// The sender has sent its FIN.
 pub const STATE_FIN: u32 = 1;

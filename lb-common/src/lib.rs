@@ -21,7 +21,7 @@ pub mod reason;
 pub mod text;
 
 /// The version of everything in this crate; pins of another layout are refused, never adopted.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// A type of this boundary.
 ///

@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 mod build;
+mod evict;
 mod flows;
 mod report;
 mod sweep;
@@ -217,6 +218,7 @@ async fn until_signal(
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         () = errors => {}
+        () = evict::forever(world, tables) => {}
         () = sweep::forever(world, kernel.zip(tables)) => {}
     }
     Ok(())

@@ -15,6 +15,7 @@ pub mod mqtt;
 // State.
 pub mod counters;
 pub mod drain;
+pub mod evict;
 pub mod upstream;
 
 // The kernel and what is written there.

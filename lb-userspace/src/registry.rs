@@ -11,10 +11,15 @@ use lb_common::maps::FLOWS;
 use sha2::{Digest as _, Sha256};
 
 use crate::counters::Counter;
+use crate::evict::rank::Kept;
 use crate::kernel::flows::Pair;
 use crate::kernel::tables::{TableError, Tables};
 use crate::mqtt::Version;
 use crate::upstream::Backend;
+
+pub mod carried;
+
+use carried::{Carried, Sessions};
 
 /// What is known of a client once a broker has accepted it.
 #[derive(Debug)]
@@ -38,7 +43,9 @@ pub struct Client<'a> {
 pub struct Registry {
     tables: Option<Mutex<Tables>>,
     next_session: AtomicU64,
-    evicted: Mutex<Vec<Flow>>,
+    replaced: Mutex<Vec<Flow>>,
+    /// Those that the daemon carries itself.
+    pub carried: Arc<Sessions>,
     /// Sessions that go on without an entry, since the table is full.
     pub unlisted: Counter,
 }
@@ -50,6 +57,7 @@ pub struct Entry {
     backend: Arc<Backend>,
     key: ClientKey,
     session: u64,
+    kept: Kept,
 }
 
 impl Registry {
@@ -58,7 +66,8 @@ impl Registry {
         Self {
             tables: tables.map(Mutex::new),
             next_session: AtomicU64::new(first_session),
-            evicted: Mutex::default(),
+            replaced: Mutex::default(),
+            carried: Arc::default(),
             unlisted: Counter::default(),
         }
     }
@@ -71,6 +80,11 @@ impl Registry {
             backend: Arc::clone(backend),
             key: key(client),
             session,
+            kept: if client.clean_start {
+                Kept::Nothing
+            } else {
+                Kept::Session
+            },
         };
         backend.opened.add(1);
         backend.connections.add_one();
@@ -86,14 +100,14 @@ impl Registry {
     }
 
     /// Flows of ended connections that made room for others; what they held is to be given back.
-    pub fn take_evicted(&self) -> Vec<Flow> {
-        let mut evicted = self.evicted.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *evicted)
+    pub fn take_replaced(&self) -> Vec<Flow> {
+        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *replaced)
     }
 
-    fn note_evicted(&self, flow: Option<Flow>) {
-        let mut evicted = self.evicted.lock().unwrap_or_else(PoisonError::into_inner);
-        evicted.extend(flow);
+    fn note_replaced(&self, flow: Option<Flow>) {
+        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        replaced.extend(flow);
     }
 
     /// Runs `use_them` alone, where there are tables.
@@ -114,6 +128,17 @@ impl Entry {
         &self.backend
     }
 
+    /// What the broker keeps when the client goes.
+    pub fn kept(&self) -> Kept {
+        self.kept
+    }
+
+    /// The daemon carries the session itself from now on.
+    pub fn carry(&self) -> Carried {
+        let sessions = &self.registry.carried;
+        sessions.add(self.session, self.backend.number, self.kept)
+    }
+
     /// Puts the session into the kernel, and lists it so.
     ///
     /// # Errors
@@ -122,7 +147,7 @@ impl Entry {
     pub fn splice(&self, pair: &Pair, next_send: [u32; 2]) -> Result<(), TableError> {
         let spliced = self.registry.with_tables(|tables| {
             self.registry
-                .note_evicted(tables.evict(&pair.from_client.0));
+                .note_replaced(tables.make_room(&pair.from_client.0));
             tables.splice(pair, next_send)?;
             tables.set_path(&self.key, self.session, Path::Splice);
             Ok(())

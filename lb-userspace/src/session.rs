@@ -19,6 +19,7 @@ use crate::balance::Subject;
 use crate::config::{DataPath, Limits};
 use crate::counters::Counter;
 use crate::dial::Shape;
+use crate::evict::Evictions;
 use crate::kernel::leg::Agreed;
 use crate::listen::SegmentLimit;
 use crate::mqtt::connack::First;
@@ -58,6 +59,8 @@ pub struct World {
     snapshot: RwLock<Arc<Snapshot>>,
     pub backends: Backends,
     pub registry: Arc<Registry>,
+    /// Connections that are to end.
+    pub evictions: Evictions,
     /// Where connections can be left to the kernel.
     pub splicer: Option<Splicer>,
     pub refusals: Refusals,
@@ -89,6 +92,7 @@ impl World {
             snapshot: RwLock::new(Arc::new(snapshot)),
             backends,
             registry,
+            evictions: Evictions::default(),
             splicer,
             refusals: Refusals::default(),
             choices: Choices::default(),
@@ -254,8 +258,16 @@ async fn relay(
         entry,
         ..
     } = session;
-    copy::relay(&mut client, &mut broker, pending, &world.copied).await;
-    drop(entry);
+    let carried = entry.as_ref().map(Entry::carry);
+    copy::relay(
+        &mut client,
+        &mut broker,
+        pending,
+        &world.copied,
+        carried.as_ref(),
+    )
+    .await;
+    drop((carried, entry));
     tracing::debug!("closed");
     None
 }

@@ -13,7 +13,7 @@ use crate::shell;
 /// A module may use those before it, never those after it.
 const ORDER: &[&str] = &[
     "mqtt", "config", "balance", //
-    "counters", "drain", "upstream", //
+    "counters", "drain", "upstream", "evict", //
     "sys", "kernel", "registry", //
     "dial", "listen", "relay",   //
     "session", //

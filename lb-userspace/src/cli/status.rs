@@ -23,6 +23,7 @@ impl fmt::Display for Table<'_> {
             backends,
             refused,
             choices: _,
+            evicted,
             splice,
             bytes,
         } = self.0;
@@ -49,6 +50,7 @@ impl fmt::Display for Table<'_> {
         }
         writeln!(f, "refused   {}", counted(refused))?;
         writeln!(f, "paths     {}", self.choices())?;
+        writeln!(f, "evicted   {}", counted(evicted))?;
         if let Some(splice) = splice {
             let Splice {
                 left,

@@ -22,6 +22,8 @@ pub struct Status {
     pub refused: Vec<Counted>,
     /// Connections by the reason for their data path.
     pub choices: Vec<Chosen>,
+    /// Connections ended that could have gone on, by why.
+    pub evicted: Vec<Counted>,
     /// The connections in the kernel, where that is possible.
     pub splice: Option<Splice>,
     pub bytes: Bytes,

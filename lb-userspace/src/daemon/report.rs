@@ -8,9 +8,10 @@ use crate::config::Config;
 use crate::control::status::{
     Backend, Bytes, Chosen, Counted, DataPath, Kernel as KernelStatus, Listener, Splice, Status,
 };
+use crate::evict::Because;
 use crate::kernel::sweep::Ended;
 use crate::kernel::{Kernel, Unavailable};
-use crate::relay::Because;
+use crate::relay::Because as PathBecause;
 use crate::session::refuse::Reason;
 use crate::session::{Snapshot, World};
 use crate::upstream::Pool;
@@ -116,6 +117,7 @@ impl Facts {
             backends: now.pools.iter().flat_map(|pool| backends(pool)).collect(),
             refused: counted(world.refusals.each(), Reason::label),
             choices: choices(world),
+            evicted: counted(world.evictions.each(), Because::label),
             splice: splice(world),
             bytes: Bytes {
                 from_clients: world.copied.from_client.value(),
@@ -169,7 +171,7 @@ fn backends(pool: &Pool) -> impl Iterator<Item = Backend> {
 }
 
 fn choices(world: &World) -> Vec<Chosen> {
-    let chosen = |(because, count): (Because, u64)| Chosen {
+    let chosen = |(because, count): (PathBecause, u64)| Chosen {
         path: because.path().label().to_owned(),
         because: because.label().to_owned(),
         count,

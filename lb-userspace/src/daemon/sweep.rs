@@ -39,7 +39,7 @@ pub(super) fn once(world: &World, tables: &Tables, scope: Scope) {
     for removed in sweep(tables, now(), scope, remove) {
         give_back(world, &removed);
     }
-    for flow in registry.take_evicted() {
+    for flow in registry.take_replaced() {
         give_back(
             world,
             &Removed {
@@ -57,7 +57,7 @@ pub(super) fn once(world: &World, tables: &Tables, scope: Scope) {
 }
 
 /// Processor time that this thread has had: a busy host makes a sweep long, but not dear.
-fn spent() -> Duration {
+pub(super) fn spent() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
@@ -67,7 +67,8 @@ pub(super) fn now() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
 }
 
-fn give_back(world: &World, Removed { flow, ended }: &Removed) {
+/// What a connection in the kernel held is free again.
+pub(super) fn give_back(world: &World, Removed { flow, ended }: &Removed) {
     let [source, broker] = flow_addresses(flow);
     tracing::debug!(
         session = flow.session,

@@ -8,9 +8,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::address::mapped;
-use lb_common::flow::{FLAG_FROM_CLIENT, FLAG_NO_SACK, Flow, FlowKey, STATE_LEAVING};
+use lb_common::flow::{FLAG_CLEAN, FLAG_FROM_CLIENT, FLAG_NO_SACK, Flow, FlowKey, STATE_LEAVING};
 
 use super::leg::Leg;
+use crate::evict::rank::Kept;
 
 /// A leg with its addresses, and what the daemon has written to it.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +32,7 @@ pub struct End {
 pub struct Labels {
     pub session: u64,
     pub backend: u32,
+    pub kept: Kept,
     /// Seconds without a segment of the client after which it is taken for lost; 0 is never.
     pub idle_seconds: u32,
     /// `CLOCK_MONOTONIC`, in nanoseconds.
@@ -50,6 +52,9 @@ impl Pair {
         let down = shift(broker, client);
         let mut from_client = direction(client, broker, [up, down], labels);
         from_client.1.flags |= FLAG_FROM_CLIENT;
+        if labels.kept == Kept::Nothing {
+            from_client.1.flags |= FLAG_CLEAN;
+        }
         Self {
             from_client,
             from_broker: direction(broker, client, [down, up], labels),
@@ -138,7 +143,7 @@ mod tests {
     use lb_common::flow::{FLAG_FROM_CLIENT, FLAG_NO_SACK, FlowKey};
 
     use super::super::leg::{Agreed, Leg};
-    use super::{End, Labels, Pair};
+    use super::{End, Kept, Labels, Pair};
 
     fn end(peer: &str, local: &str, first_receive: u32, received: u32, next_send: u32) -> End {
         End {
@@ -169,6 +174,7 @@ mod tests {
     const LABELS: Labels = Labels {
         session: 1,
         backend: 0,
+        kept: Kept::Session,
         idle_seconds: 90,
         now: 0,
     };

@@ -15,6 +15,8 @@ const LINGER: Duration = Duration::from_secs(2);
 pub enum Ended {
     /// Both ends closed it, or one reset it.
     Closed,
+    /// It was ended before its time; see [`crate::evict`].
+    Evicted,
     /// The client has not been heard of for too long.
     Idle,
     /// The daemon that was handing it over died; half of what it had is lost.
@@ -22,11 +24,12 @@ pub enum Ended {
 }
 
 impl Ended {
-    pub const ALL: [Self; 3] = [Self::Closed, Self::Idle, Self::Torn];
+    pub const ALL: [Self; 4] = [Self::Closed, Self::Evicted, Self::Idle, Self::Torn];
 
     pub fn label(self) -> &'static str {
         match self {
             Self::Closed => "closed",
+            Self::Evicted => "evicted",
             Self::Idle => "idle",
             Self::Torn => "torn",
         }

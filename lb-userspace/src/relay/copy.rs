@@ -23,6 +23,8 @@ use tokio::task::coop;
 use tokio::time;
 
 use crate::counters::Counter;
+use crate::evict::Because;
+use crate::registry::carried::Carried;
 
 /// Bytes read at once; the size of the buffer each thread has.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -58,12 +60,14 @@ enum End {
     Receiver,
 }
 
-/// Relays until both directions have ended; counts into `tally` as it goes.
+/// Relays until both directions have ended, or the session is told to end; counts into `tally` as
+/// it goes.
 pub async fn relay(
     client: &mut TcpStream,
     broker: &mut TcpStream,
     pending: Pending,
     tally: &Tally,
+    carried: Option<&Carried>,
 ) {
     let (client_read, client_write) = client.split();
     let (broker_read, broker_write) = broker.split();
@@ -72,16 +76,47 @@ pub async fn relay(
         broker_write,
         pending.to_broker,
         &tally.from_client,
+        carried,
     );
     let down = carry(
         broker_read,
         client_write,
         pending.to_client,
         &tally.from_broker,
+        carried,
     );
-    if both(up, down, tally).await == Some(End::Receiver) {
-        linger(client).await;
+    let told = tokio::select! {
+        ended = both(up, down, tally) => Err(ended),
+        because = told(carried) => Ok(because),
+    };
+    match told {
+        Ok(because) => dismiss(client, broker, because).await,
+        Err(Some(End::Receiver)) => linger(client).await,
+        Err(Some(End::Sender) | None) => {}
     }
+}
+
+async fn told(carried: Option<&Carried>) -> Because {
+    match carried {
+        Some(carried) => carried.told().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends a connection that could go on.
+///
+/// A broker that lives gets what it has taken from its client so far, and then the end of it. One that
+/// is dead acknowledges nothing, and is not to keep a socket busy.
+async fn dismiss(client: &TcpStream, broker: &TcpStream, because: Because) {
+    let broker = SockRef::from(broker);
+    let ended = match because {
+        Because::Dead => broker.set_linger(Some(Duration::ZERO)),
+        Because::Drained | Because::Rebalanced => broker.shutdown(std::net::Shutdown::Write),
+    };
+    if let Err(error) = ended {
+        tracing::trace!(%error, "broker was gone before it could be told");
+    }
+    linger(client).await;
 }
 
 /// Runs both directions to their ends; tells how the one from the client ended.
@@ -103,14 +138,20 @@ async fn both(
 }
 
 /// Carries one direction to its end, then closes it for the receiver.
-async fn carry(from: ReadHalf<'_>, mut to: WriteHalf<'_>, pending: Bytes, moved: &Counter) -> End {
+async fn carry(
+    from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    pending: Bytes,
+    moved: &Counter,
+    carried: Option<&Carried>,
+) -> End {
     let Ok(()) = to.write_all(&pending).await else {
         return End::Receiver;
     };
     moved.add(pending.len() as u64);
     drop(pending);
 
-    let end = pump(&from, &mut to, moved).await;
+    let end = pump(&from, &mut to, moved, carried).await;
     if end == End::Sender
         && let Err(error) = to.shutdown().await
     {
@@ -119,12 +160,20 @@ async fn carry(from: ReadHalf<'_>, mut to: WriteHalf<'_>, pending: Bytes, moved:
     end
 }
 
-async fn pump(from: &ReadHalf<'_>, to: &mut WriteHalf<'_>, moved: &Counter) -> End {
+async fn pump(
+    from: &ReadHalf<'_>,
+    to: &mut WriteHalf<'_>,
+    moved: &Counter,
+    carried: Option<&Carried>,
+) -> End {
     loop {
         // A pair of fast peers must not keep the thread from all the others.
         coop::consume_budget().await;
         if from.readable().await.is_err() {
             return End::Sender;
+        }
+        if let Some(carried) = carried {
+            carried.is_seen();
         }
         match SCRATCH.with_borrow_mut(|scratch| shift(from, to, scratch)) {
             Ok(Shifted::Nothing) => {}

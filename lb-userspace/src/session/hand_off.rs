@@ -187,6 +187,7 @@ impl HandOff {
         let labels = Labels {
             session: entry.session(),
             backend: entry.backend().number,
+            kept: entry.kept(),
             idle_seconds: match u32::from(session.keep_alive) {
                 0 => WITHOUT_KEEP_ALIVE,
                 seconds => seconds + seconds / 2 + MARGIN,

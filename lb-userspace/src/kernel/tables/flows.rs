@@ -29,7 +29,7 @@ impl Tables {
     }
 
     /// Takes an ended connection out of the place that another of the same client is to have.
-    pub fn evict(&mut self, key: &FlowKey) -> Option<Flow> {
+    pub fn make_room(&mut self, key: &FlowKey) -> Option<Flow> {
         let flow = self.flow(key)?;
         self.unsplice(&[*key, FlowKey::reverse(&flow)]);
         Some(flow)
