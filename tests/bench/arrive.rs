@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::Value;
@@ -20,6 +20,9 @@ pub(crate) struct Options {
     /// The most clients in all: each leaves a port that cannot be used for a minute
     #[arg(long)]
     limit: usize,
+    /// Clients in a second; as many as can be without
+    #[arg(long)]
+    per_second: Option<u32>,
 }
 
 pub(crate) fn run(common: &Common, options: &Options) -> io::Result<Value> {
@@ -30,7 +33,7 @@ pub(crate) fn run(common: &Common, options: &Options) -> io::Result<Value> {
         let clients: Vec<_> = (0..options.connections)
             .map(|_| {
                 scope.spawn(|| {
-                    let seen = come_and_go(common, options.limit, &stage, &begun);
+                    let seen = come_and_go(common, options, &stage, &begun);
                     if seen.is_err() {
                         stage.end();
                     }
@@ -55,15 +58,20 @@ pub(crate) fn run(common: &Common, options: &Options) -> io::Result<Value> {
 /// The times from the first SYN to CONNACK.
 fn come_and_go(
     common: &Common,
-    limit: usize,
+    options: &Options,
     stage: &Stage,
     begun: &AtomicUsize,
 ) -> io::Result<Histogram> {
     let mut seen = Histogram::new();
+    let first = Instant::now();
     while !stage.is_over() {
         let number = begun.fetch_add(1, Ordering::Relaxed);
-        if number >= limit {
+        if number >= options.limit {
             break;
+        }
+        if let Some(per_second) = options.per_second {
+            let due = Duration::from_secs(1) / per_second * u32::try_from(number).unwrap_or(0);
+            thread::sleep(due.saturating_sub(first.elapsed()));
         }
         let id = format!("bench-{}-{number}", std::process::id());
         let start = Instant::now();

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::histogram::Histogram;
 use crate::stage::Stage;
-use crate::{Common, introduce, join, packet};
+use crate::{Common, introduce, join, packet, subscribe};
 
 /// So that a thread without traffic sees the end.
 const LOOK_MS: u16 = 20;
@@ -31,17 +31,20 @@ pub(crate) struct Options {
     depth: usize,
     #[arg(long)]
     threads: usize,
+    /// Subscribe each connection to a topic of its own: a real broker sends messages to those who
+    /// want them
+    #[arg(long)]
+    own_topic: bool,
 }
 
 pub(crate) fn run(common: &Common, options: &Options) -> io::Result<Value> {
-    let message = packet::message(options.bytes);
     let stage = Stage::new();
     let shares = connect(common, options)?;
 
     let (interval, outcomes) = thread::scope(|scope| {
         let workers: Vec<_> = shares
             .into_iter()
-            .map(|clients| scope.spawn(|| Worker::new(clients, &message)?.run(&stage)))
+            .map(|clients| scope.spawn(|| Worker::new(clients)?.run(&stage)))
             .collect();
         let interval = stage.conduct(common.warm_up(), common.measure(), || false);
         stage.end();
@@ -71,7 +74,15 @@ fn connect(common: &Common, options: &Options) -> io::Result<Vec<Vec<Client>>> {
             .step_by(threads)
             .map(|number| {
                 let id = format!("bench-{}-{number}", std::process::id());
-                Client::new(introduce(common.to, &id)?, options.depth)
+                let mut stream = introduce(common.to, &id)?;
+                let mut message = packet::message(options.bytes);
+                if options.own_topic {
+                    let topic = format!("{number:05}");
+                    let topic = [b"\x00\x05", topic.as_bytes()].concat();
+                    subscribe(&mut stream, &topic)?;
+                    message = packet::message_to(&topic, options.bytes);
+                }
+                Client::new(stream, message, options.depth)
             })
             .collect::<io::Result<Vec<_>>>()
     };
@@ -85,6 +96,7 @@ fn connect(common: &Common, options: &Options) -> io::Result<Vec<Vec<Client>>> {
 
 struct Client {
     stream: TcpStream,
+    message: Vec<u8>,
     /// When each message on its way was due to be sent.
     asked: VecDeque<Instant>,
     /// Messages to be written, and how much of the first already is.
@@ -97,10 +109,11 @@ struct Client {
 }
 
 impl Client {
-    fn new(stream: TcpStream, depth: usize) -> io::Result<Self> {
+    fn new(stream: TcpStream, message: Vec<u8>, depth: usize) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         Ok(Self {
             stream,
+            message,
             asked: VecDeque::with_capacity(depth),
             unsent: depth,
             written: 0,
@@ -110,14 +123,14 @@ impl Client {
     }
 
     /// Sends what is to be sent, until the socket is full.
-    fn write(&mut self, message: &[u8]) -> io::Result<()> {
+    fn write(&mut self) -> io::Result<()> {
         while self.unsent > 0 {
-            match self.stream.write(&message[self.written..]) {
+            match self.stream.write(&self.message[self.written..]) {
                 Ok(count) => self.written += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
-            if self.written == message.len() {
+            if self.written == self.message.len() {
                 self.written = 0;
                 self.unsent -= 1;
             }
@@ -128,7 +141,6 @@ impl Client {
     /// Reads until the socket is empty, and asks anew for each answer.
     fn read(
         &mut self,
-        length: usize,
         buffer: &mut [u8],
         heard: &mut impl FnMut(Instant, Instant),
     ) -> io::Result<()> {
@@ -140,8 +152,8 @@ impl Client {
                 Err(error) => return Err(error),
             };
             self.received += count;
-            while self.received >= length {
-                self.received -= length;
+            while self.received >= self.message.len() {
+                self.received -= self.message.len();
                 let now = Instant::now();
                 if let Some(asked) = self.asked.pop_front() {
                     heard(asked, now);
@@ -158,15 +170,14 @@ impl Client {
 }
 
 /// A thread with its share of the clients.
-struct Worker<'m> {
+struct Worker {
     clients: Vec<Client>,
-    message: &'m [u8],
     epoll: Epoll,
     seen: Histogram,
 }
 
-impl<'m> Worker<'m> {
-    fn new(clients: Vec<Client>, message: &'m [u8]) -> io::Result<Self> {
+impl Worker {
+    fn new(clients: Vec<Client>) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
         for (number, client) in clients.iter().enumerate() {
@@ -174,7 +185,6 @@ impl<'m> Worker<'m> {
         }
         Ok(Self {
             clients,
-            message,
             epoll,
             seen: Histogram::new(),
         })
@@ -194,7 +204,7 @@ impl<'m> Worker<'m> {
         for client in &mut self.clients {
             let now = Instant::now();
             client.asked.extend(vec![now; client.unsent]);
-            client.write(self.message)?;
+            client.write()?;
         }
         let mut events = [EpollEvent::empty(); EVENTS];
         let mut buffer = vec![0; READ_BYTES];
@@ -204,14 +214,14 @@ impl<'m> Worker<'m> {
                 let number = usize::try_from(event.data()).unwrap_or_default();
                 let client = &mut self.clients[number];
                 let mut is_heard = false;
-                client.read(self.message.len(), &mut buffer, &mut |asked, now| {
+                client.read(&mut buffer, &mut |asked, now| {
                     if stage.is_measuring() {
                         self.seen.add(now - asked);
                         is_heard = true;
                     }
                 })?;
                 client.is_heard |= is_heard;
-                client.write(self.message)?;
+                client.write()?;
             }
         }
         Ok(())

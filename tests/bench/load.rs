@@ -10,7 +10,11 @@
 mod arrive;
 mod ask;
 mod cpu;
+mod fan;
 mod histogram;
+mod hold;
+mod memory;
+mod pace;
 mod packet;
 mod stage;
 
@@ -46,6 +50,27 @@ enum Load {
         #[command(flatten)]
         arrive: arrive::Options,
     },
+    /// One client publishes, all others subscribe; for a real broker
+    Fan {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        fan: fan::Options,
+    },
+    /// Clients connect and say nothing
+    Hold {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        hold: hold::Options,
+    },
+    /// Connected clients send messages at a rate
+    Pace {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        pace: pace::Options,
+    },
 }
 
 #[derive(Args)]
@@ -74,6 +99,15 @@ fn main() -> io::Result<()> {
     let line = match Options::parse().load {
         Load::Ask { common, ask } => ask::run(&common, &ask)?,
         Load::Arrive { common, arrive } => arrive::run(&common, &arrive)?,
+        Load::Fan { common, fan } => fan::run(&common, &fan)?,
+        Load::Hold { common, hold } => {
+            let held = hold::run(&common, &hold)?;
+            println!("{}", held.report);
+            std::thread::sleep(held.stay);
+            drop(held.clients);
+            return Ok(());
+        }
+        Load::Pace { common, pace } => pace::run(&common, &pace)?,
     };
     println!("{line}");
     Ok(())
@@ -93,6 +127,17 @@ fn introduce(address: SocketAddr, client_id: &str) -> io::Result<TcpStream> {
         )));
     }
     Ok(stream)
+}
+
+/// Subscribes and waits until the broker has agreed.
+fn subscribe(stream: &mut TcpStream, topic: &[u8]) -> io::Result<()> {
+    stream.write_all(&packet::subscribe(topic))?;
+    let mut answer = [0; packet::SUBACK.len()];
+    stream.read_exact(&mut answer)?;
+    if answer != packet::SUBACK {
+        return Err(io::Error::other(format!("SUBSCRIBE: answered {answer:?}")));
+    }
+    Ok(())
 }
 
 /// Waits for the end of a thread.

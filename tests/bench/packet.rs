@@ -1,10 +1,13 @@
 //! The few MQTT 3.1.1 packets that the load generator sends and expects.
 
 pub(crate) const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
+/// To the only SUBSCRIBE of a connection: QoS 0.
+pub(crate) const SUBACK: [u8; 5] = [0x90, 3, 0, 1, 0];
 pub(crate) const DISCONNECT: [u8; 2] = [0xE0, 0];
 const PINGREQ: [u8; 2] = [0xC0, 0];
 const PUBLISH: u8 = 0x30;
-const TOPIC: &[u8] = b"\x00\x05bench";
+/// With its length before it.
+pub(crate) const TOPIC: &[u8] = b"\x00\x05bench";
 
 /// A CONNECT with a clean session and no keep-alive.
 pub(crate) fn connect(client_id: &str) -> Vec<u8> {
@@ -15,16 +18,26 @@ pub(crate) fn connect(client_id: &str) -> Vec<u8> {
     packet(0x10, &body)
 }
 
+/// A SUBSCRIBE to one topic at QoS 0.
+pub(crate) fn subscribe(topic: &[u8]) -> Vec<u8> {
+    packet(0x82, &[b"\x00\x01", topic, b"\x00"].concat())
+}
+
 /// A message that the broker answers with as many bytes: of two bytes a PINGREQ, otherwise a
 /// PUBLISH at QoS 0.
 pub(crate) fn message(bytes: usize) -> Vec<u8> {
+    message_to(TOPIC, bytes)
+}
+
+/// The same to a topic with its length before it.
+pub(crate) fn message_to(topic: &[u8], bytes: usize) -> Vec<u8> {
     if bytes <= PINGREQ.len() {
         return PINGREQ.to_vec();
     }
     // The length field of longer packets is longer, up to four bytes.
-    let mut body = TOPIC.to_vec();
-    body.resize(bytes.saturating_sub(2).max(TOPIC.len()), b'x');
-    while packet(PUBLISH, &body).len() > bytes && body.len() > TOPIC.len() {
+    let mut body = topic.to_vec();
+    body.resize(bytes.saturating_sub(2).max(topic.len()), b'x');
+    while packet(PUBLISH, &body).len() > bytes && body.len() > topic.len() {
         body.pop();
     }
     packet(PUBLISH, &body)

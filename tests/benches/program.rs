@@ -21,6 +21,7 @@ const BATCHES: u32 = 4_000;
 
 fn main() {
     let mut rows: Vec<(&str, Vec<u32>)> = Vec::new();
+    let mut memory = Vec::new();
     for connections in SIZES {
         for family in Family::BOTH {
             let ground =
@@ -29,6 +30,9 @@ fn main() {
                 Ok(ground) => ground,
                 Err(reason) => return show(&format!("skipped: {reason}")),
             };
+            if family == Family::V4 {
+                memory.push(ground.memory);
+            }
             for (name, cost) in ground.costs() {
                 match rows.iter_mut().find(|row| row.0 == name) {
                     Some(row) => row.1.push(cost),
@@ -46,6 +50,11 @@ fn main() {
         let columns: String = costs.iter().map(|cost| format!("{cost:>10}")).collect();
         show(&format!("{name:38}{columns}"));
     }
+    let columns: String = memory.iter().map(|bytes| format!("{bytes:>10}")).collect();
+    show(&format!(
+        "{:38}{columns}",
+        "bytes of kernel memory a connection"
+    ));
 }
 
 #[expect(clippy::print_stdout, reason = "a benchmark talks to the terminal")]
@@ -58,6 +67,8 @@ struct Ground {
     kernel: KernelHalf,
     family: Family,
     flows: u32,
+    /// Bytes that the kernel took for each connection, as far as it can be told.
+    memory: i64,
 }
 
 impl Ground {
@@ -66,8 +77,10 @@ impl Ground {
             kernel,
             family,
             flows: 2 * connections,
+            memory: 0,
         };
         let to = ground.listener();
+        let before = kernel_memory();
         for place in 0..ground.flows {
             let [here, next] = [place, ground.next(place)].map(|place| ground.client(place));
             let key = key(here, to);
@@ -78,6 +91,7 @@ impl Ground {
                 .insert(key, flow, 0)
                 .expect("there is room");
         }
+        ground.memory = (kernel_memory() - before) / i64::from(connections);
         ground
     }
 
@@ -173,6 +187,17 @@ impl Ground {
             ran.nanoseconds
         })
     }
+}
+
+/// Slabs and what each CPU has, of proc(5), in bytes.
+fn kernel_memory() -> i64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kilobytes = |line: &str| {
+        let is_kernel = line.starts_with("Slab:") || line.starts_with("Percpu:");
+        let number = line.split_ascii_whitespace().nth(1)?.parse::<i64>().ok()?;
+        is_kernel.then_some(number)
+    };
+    text.lines().filter_map(kilobytes).sum::<i64>() << 10
 }
 
 /// The cost where nothing is done.

@@ -24,11 +24,11 @@ use self::contender::Contender;
 use self::measure::Tools;
 use self::report::{Entry, Table};
 use self::scenario::{Cell, Scenario};
-use crate::{process, shell};
+use crate::{process, setup, shell};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// What to measure; without any, rtt, bulk and connect. To come: idle, fanout, tls, disturb.
+    /// What to measure; without any, all but program.
     #[arg(value_enum)]
     scenarios: Vec<Scenario>,
 
@@ -36,7 +36,7 @@ pub(crate) struct Options {
     #[arg(long)]
     quick: bool,
 
-    /// Where `results.json` and `results.md` are written.
+    /// Where `results.json`, `results.md` and the picture are written.
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
 }
@@ -63,6 +63,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     } else {
         Effort::Full
     };
+    setup::peers();
     let tools = Tools::build()?;
     allow_many_files()?;
     process::watch_signals()?;
@@ -74,6 +75,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         // Written after each, so that what ends early leaves what it has.
         report.write(&shell::root().join(&options.out))?;
     }
+    report.draw(&shell::root().join(&options.out))?;
     shell::show(&report.markdown());
     shell::say(&format!("written to {}", shell::typed(&options.out)));
     Ok(())
@@ -83,8 +85,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn compare(tools: &Tools, cell: Cell) -> Result<Table> {
     let mut table = Table::new(cell);
     let mut beds = Vec::new();
-    for contender in Contender::ALL {
-        match Bed::new(tools, contender) {
+    for contender in Contender::of(&cell) {
+        match Bed::new(tools, contender, cell) {
             Ok(bed) => beds.push((bed, Entry::new(contender))),
             Err(reason) if !process::is_signalled() => {
                 table.notes.push(format!("{contender}: {reason:#}"));
@@ -95,7 +97,7 @@ fn compare(tools: &Tools, cell: Cell) -> Result<Table> {
 
     for _ in 0..cell.rounds {
         for (bed, entry) in &mut beds {
-            match bed.measure(tools, &cell) {
+            match bed.measure(tools) {
                 Ok(figures) => entry.rounds.push(figures),
                 Err(reason) if !process::is_signalled() => {
                     table.notes.push(format!("{}: {reason:#}", entry.contender));

@@ -1,6 +1,6 @@
 //! Child processes that end with the value that holds them, and the signals that end all.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -72,13 +72,36 @@ impl Process {
         }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal to the child alone.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = Pid::from_raw(i32::try_from(self.child.id())?);
+        signal::kill(pid, signal).with_context(|| format!("cannot signal {}", self.name))
+    }
+
+    /// Waits for the first line that the child prints.
+    pub(crate) fn first_line(&mut self) -> Result<String> {
+        loop {
+            let text = fs::read_to_string(&self.log).unwrap_or_default();
+            if let Some((line, _)) = text.split_once('\n') {
+                return Ok(line.to_owned());
+            }
+            self.check()?;
+            if tick() {
+                bail!("interrupted");
+            }
+        }
+    }
+
     fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
     fn terminate(&mut self) -> Result<()> {
-        let pid = Pid::from_raw(i32::try_from(self.child.id())?);
-        signal::kill(pid, Signal::SIGTERM)?;
+        self.signal(Signal::SIGTERM)?;
         for _ in 0..TICKS_TO_END {
             if self.has_ended() {
                 return Ok(());

@@ -46,6 +46,13 @@ pub(crate) fn mosquitto() -> Result<()> {
     test_tools::install_mosquitto()
 }
 
+/// Installs what Sluice is measured beside and says what cannot be had.
+pub(crate) fn peers() {
+    if let Err(reason) = test_tools::install_peers() {
+        shell::say(&format!("{reason:#}"));
+    }
+}
+
 /// What a person types to get `mosquitto_pub` and `mosquitto_sub`.
 pub(crate) fn line_for_clients() -> String {
     test_tools::line_for_clients()

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use super::contender::Contender;
 use super::host::{End, Host};
 use super::measure::{self, Figures, Tools};
-use super::scenario::Cell;
+use super::scenario::{Broker, Cell, Disturbance, Place, Scenario};
 use crate::process::{self, Process};
 use crate::shell;
 
@@ -22,8 +22,10 @@ const BROKER_SECONDS: u32 = 1800;
 /// Dropped, it ends its processes; the networks go with them.
 pub(super) struct Bed {
     contender: Contender,
+    cell: Cell,
     // Fields are dropped in order: the balancer ends before the brokers do.
     balancer: Option<Process>,
+    held: Option<Process>,
     broker: Process,
     hosts: Hosts,
     directory: PathBuf,
@@ -36,34 +38,53 @@ struct Hosts {
 }
 
 impl Bed {
-    pub(super) fn new(tools: &Tools, contender: Contender) -> Result<Self> {
+    pub(super) fn new(tools: &Tools, contender: Contender, cell: Cell) -> Result<Self> {
         let directory = shell::target().join("bench-run").join(contender.name());
         fs::create_dir_all(&directory)
             .with_context(|| format!("cannot create {}", directory.display()))?;
         let hosts = Hosts::new(contender)?;
 
-        let mut command = Command::new(&tools.broker);
-        command.args(["--listen", "0.0.0.0:1883"]);
-        command.args(["--threads", &tools.threads.to_string()]);
-        command.args(["--seconds", &BROKER_SECONDS.to_string()]);
+        // Without a balancer, clients find the broker where the balancer would be.
+        let port = match (cell.place, contender) {
+            (Place::Local, Contender::Forward) | (Place::Remote, _) => 1883,
+            (Place::Local, _) => 1884,
+        };
+        let mut command = match cell.broker {
+            Broker::StandIn => stand_in(tools, port),
+            Broker::Mosquitto => mosquitto(port, &directory)?,
+        };
         let log = directory.join("broker.log");
-        let start = || Process::start("the broker stand-in", &mut command, log);
-        let broker = hosts.brokers.run(start)?;
+        let start = || Process::start("the broker", &mut command, log);
+        let broker = match cell.place {
+            Place::Remote => hosts.brokers.run(start)?,
+            Place::Local => hosts.balancer.run(start)?,
+        };
 
         let mut bed = Self {
             contender,
+            cell,
             balancer: None,
+            held: None,
             broker,
             hosts,
             directory,
         };
-        if let Some(mut command) = contender.command(tools, &bed.directory)? {
-            let log = bed.directory.join("balancer.log");
-            let start = || Process::start(contender.name(), &mut command, log);
-            bed.balancer = Some(bed.hosts.balancer.run(start)?);
-        }
+        bed.start_balancer(tools)?;
         bed.until_ready()?;
+        if cell.held > 0 {
+            bed.hold(tools)?;
+        }
         Ok(bed)
+    }
+
+    fn start_balancer(&mut self, tools: &Tools) -> Result<()> {
+        let command = self.contender.command(tools, &self.cell, &self.directory)?;
+        if let Some(mut command) = command {
+            let log = self.directory.join("balancer.log");
+            let start = || Process::start(self.contender.name(), &mut command, log);
+            self.balancer = Some(self.hosts.balancer.run(start)?);
+        }
+        Ok(())
     }
 
     fn until_ready(&mut self) -> Result<()> {
@@ -72,7 +93,8 @@ impl Bed {
             if let Some(balancer) = &mut self.balancer {
                 balancer.check()?;
             }
-            let connect = || Ok(TcpStream::connect(self.contender.address()).is_ok());
+            let address = self.contender.address(&self.cell);
+            let connect = || Ok(TcpStream::connect(address).is_ok());
             if self.hosts.clients.run(connect)? {
                 return Ok(());
             }
@@ -83,43 +105,121 @@ impl Bed {
         bail!("{} is not ready after ten seconds", self.contender);
     }
 
+    /// Connects clients that stay and say nothing.
+    fn hold(&mut self, tools: &Tools) -> Result<()> {
+        let mut command = measure::hold(tools, self.cell.held, self.contender.address(&self.cell));
+        let mut held = self.start_load(&mut command, "held.json")?;
+        held.first_line()?;
+        self.held = Some(held);
+        Ok(())
+    }
+
+    fn start_load(&self, command: &mut Command, said: &str) -> Result<Process> {
+        let said = self.directory.join(said);
+        let start = || Process::start("the load generator", command, said);
+        self.hosts.clients.run(start)
+    }
+
     /// Puts one round of load on it.
-    pub(super) fn measure(&mut self, tools: &Tools, cell: &Cell) -> Result<Figures> {
-        let mut command = measure::command(tools, cell, self.contender.address());
-        let said = self.directory.join("load.json");
-        let start = || Process::start("the load generator", &mut command, said.clone());
-        let mut load = self.hosts.clients.run(start)?;
+    pub(super) fn measure(&mut self, tools: &Tools) -> Result<Figures> {
+        let address = self.contender.address(&self.cell);
+        let balancer = self.balancer.as_ref().map(Process::id);
+        let mut command = measure::command(tools, &self.cell, address, balancer);
+        let mut load = self.start_load(&mut command, "load.json")?;
+        let mut arrivals = self.disturb(tools)?;
         load.finish()?;
+        if let Some(arrivals) = &mut arrivals {
+            arrivals.finish()?;
+        }
         if let Some(balancer) = &mut self.balancer {
             balancer.check()?;
         }
-        measure::read(&said)
+        measure::read(&self.directory.join("load.json"))
+    }
+
+    /// Lets happen what the case is about, in the middle of the measurement.
+    fn disturb(&mut self, tools: &Tools) -> Result<Option<Process>> {
+        let Cell {
+            disturbance,
+            warm_up_ms,
+            measure_ms,
+            ..
+        } = self.cell;
+        if disturbance == Disturbance::Calm {
+            return Ok(None);
+        }
+        if disturbance == Disturbance::Arrivals {
+            let address = self.contender.address(&self.cell);
+            let mut command = measure::arrivals(tools, &self.cell, address);
+            return self.start_load(&mut command, "arrivals.json").map(Some);
+        }
+        // A tick is a tenth of a second.
+        for _ in 0..(warm_up_ms + measure_ms / 4) / 100 {
+            if process::tick() {
+                bail!("interrupted");
+            }
+        }
+        if disturbance == Disturbance::Reload {
+            if let Some(balancer) = &self.balancer {
+                balancer.signal(self.contender.reload_signal())?;
+            }
+        } else {
+            self.balancer = None;
+            self.start_balancer(tools)?;
+            self.until_ready()?;
+        }
+        Ok(None)
     }
 
     /// What a reader must know of how the connections travelled.
     pub(super) fn oddities(&self, tools: &Tools) -> Option<String> {
-        if self.contender != Contender::SluiceSplice {
-            return None;
-        }
+        let wanted = match self.contender {
+            Contender::SluiceSplice => "splice",
+            Contender::SluiceSockmap => "sockmap",
+            Contender::Forward
+            | Contender::SluiceCopy
+            | Contender::HaproxyOne
+            | Contender::Haproxy
+            | Contender::Nginx => return None,
+        };
         let mut status = Command::new(&tools.sluice);
         let control = self.directory.join("control.sock");
         status.args(["status", "--json", "--control"]).arg(control);
         let others = match status.output() {
-            Ok(output) if output.status.success() => measure::not_spliced(&output.stdout)?,
+            Ok(output) if output.status.success() => measure::not_by(&output.stdout, wanted)?,
             Ok(output) => String::from_utf8_lossy(&output.stderr)
                 .trim_end()
                 .to_owned(),
             Err(reason) => reason.to_string(),
         };
-        Some(format!("{}: not spliced: {others}", self.contender))
+        Some(format!("{}: not by {wanted}: {others}", self.contender))
     }
+}
+
+fn stand_in(tools: &Tools, port: u16) -> Command {
+    let mut command = Command::new(&tools.broker);
+    command.args(["--listen", &format!("0.0.0.0:{port}")]);
+    command.args(["--threads", &tools.threads.to_string()]);
+    command.args(["--seconds", &BROKER_SECONDS.to_string()]);
+    command
+}
+
+fn mosquitto(port: u16, directory: &std::path::Path) -> Result<Command> {
+    let program = shell::find("mosquitto").context("mosquitto is not installed")?;
+    let file = directory.join("mosquitto.conf");
+    let text = format!("listener {port} 0.0.0.0\nallow_anonymous true\nset_tcp_nodelay true\n");
+    fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    let mut command = Command::new(program);
+    command.arg("-c").arg(file);
+    Ok(command)
 }
 
 impl Drop for Bed {
     fn drop(&mut self) {
+        self.held = None;
         self.balancer = None;
         let pins = self.contender.pins();
-        // The daemon removes them, unless it had to be killed.
+        // They outlive the daemon; what is attached goes with the last of its pins.
         if pins.exists() && fs::remove_dir_all(&pins).is_err() {
             shell::say(&format!("cannot remove {}", pins.display()));
         }
@@ -158,5 +258,12 @@ impl Hosts {
             brokers.ip("route add default via 10.2.0.1")?;
         }
         Ok(hosts)
+    }
+}
+
+/// Whether the load generator counts what it does by the second.
+impl Scenario {
+    pub(super) fn has_rate(self) -> bool {
+        !matches!(self, Self::Idle | Self::Disturb)
     }
 }

@@ -6,19 +6,26 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use nix::sys::signal::Signal;
 
 use super::measure::Tools;
+use super::scenario::{Cell, Disturbance, Place, Scenario};
 use crate::shell;
 
 const CONFIGURATIONS: &str = "xtask/bench-conf";
 const AT_BALANCER: &str = "10.1.0.2:1883";
 const AT_BROKER: &str = "10.2.0.2:1883";
+/// Two of them, so that there is a choice to make.
+const REMOTE_BROKERS: [&str; 2] = ["10.2.0.2:1883", "10.2.0.3:1883"];
+const LOCAL_BROKERS: [&str; 2] = ["127.0.0.1:1884", "127.0.0.2:1884"];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Contender {
     /// No balancer: the host in the middle forwards packets.
     Forward,
     SluiceSplice,
+    /// Where the broker is on the balancer's host.
+    SluiceSockmap,
     SluiceCopy,
     /// One thread.
     HaproxyOne,
@@ -28,20 +35,38 @@ pub(crate) enum Contender {
 }
 
 impl Contender {
-    /// In the order of each round.
-    pub(crate) const ALL: [Self; 6] = [
-        Self::Forward,
-        Self::SluiceSplice,
-        Self::SluiceCopy,
-        Self::HaproxyOne,
-        Self::Haproxy,
-        Self::Nginx,
-    ];
+    /// Those of a case, in the order of each round.
+    pub(crate) fn of(cell: &Cell) -> Vec<Self> {
+        let all = [
+            Self::Forward,
+            Self::SluiceSplice,
+            Self::SluiceSockmap,
+            Self::SluiceCopy,
+            Self::HaproxyOne,
+            Self::Haproxy,
+            Self::Nginx,
+        ];
+        let takes_part = |contender: &Self| match contender {
+            // There is nothing to reload or restart.
+            Self::Forward => {
+                !matches!(cell.disturbance, Disturbance::Reload | Disturbance::Restart)
+            }
+            Self::SluiceSplice => cell.place == Place::Remote,
+            Self::SluiceSockmap => cell.place == Place::Local,
+            Self::HaproxyOne => matches!(
+                cell.scenario,
+                Scenario::Rtt | Scenario::Bulk | Scenario::Connect | Scenario::Local
+            ),
+            Self::SluiceCopy | Self::Haproxy | Self::Nginx => true,
+        };
+        all.into_iter().filter(takes_part).collect()
+    }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Forward => "forward",
             Self::SluiceSplice => "sluice-splice",
+            Self::SluiceSockmap => "sluice-sockmap",
             Self::SluiceCopy => "sluice-copy",
             Self::HaproxyOne => "haproxy-1",
             Self::Haproxy => "haproxy",
@@ -50,8 +75,8 @@ impl Contender {
     }
 
     /// Where clients connect.
-    pub(super) fn address(self) -> &'static str {
-        if self == Self::Forward {
+    pub(super) fn address(self, cell: &Cell) -> &'static str {
+        if self == Self::Forward && cell.place == Place::Remote {
             AT_BROKER
         } else {
             AT_BALANCER
@@ -59,16 +84,29 @@ impl Contender {
     }
 
     /// The balancer to start, if there is one; its files are in `directory`.
-    pub(super) fn command(self, tools: &Tools, directory: &Path) -> Result<Option<Command>> {
+    pub(super) fn command(
+        self,
+        tools: &Tools,
+        cell: &Cell,
+        directory: &Path,
+    ) -> Result<Option<Command>> {
         let threads = tools.threads.to_string();
-        let configure =
-            |template, replace: &[(&str, &str)]| configure(template, replace, directory);
+        let [broker_1, broker_2] = match cell.place {
+            Place::Remote => REMOTE_BROKERS,
+            Place::Local => LOCAL_BROKERS,
+        };
+        let brokers = [("BROKER_1", broker_1), ("BROKER_2", broker_2)];
+        let configure = |template, replace: &[(&str, &str)]| {
+            configure(template, &[replace, &brokers].concat(), directory)
+        };
         let within = directory.display().to_string();
         let command = match self {
             Self::Forward => return Ok(None),
-            Self::SluiceSplice | Self::SluiceCopy => {
+            Self::SluiceSplice | Self::SluiceSockmap | Self::SluiceCopy => {
                 let datapath = if self == Self::SluiceCopy {
                     "copy"
+                } else if self == Self::SluiceSockmap {
+                    "sockmap"
                 } else {
                     "auto"
                 };
@@ -83,7 +121,8 @@ impl Contender {
                     ],
                 )?;
                 let mut command = Command::new(&tools.sluice);
-                command.args(["run", "--detach-on-exit", "-c"]).arg(file);
+                // What is pinned outlives it, as it does at a restart of the service.
+                command.args(["run", "-c"]).arg(file);
                 command
             }
             Self::HaproxyOne => haproxy(&configure("haproxy.cfg", &[("THREADS", "1")])?)?,
@@ -99,6 +138,15 @@ impl Contender {
         Ok(Some(command))
     }
 
+    /// What makes it read its configuration again.
+    pub(super) fn reload_signal(self) -> Signal {
+        if matches!(self, Self::HaproxyOne | Self::Haproxy) {
+            Signal::SIGUSR2
+        } else {
+            Signal::SIGHUP
+        }
+    }
+
     /// What only this process pins.
     pub(super) fn pins(self) -> PathBuf {
         let name = format!("{}-bench-{}", self.name(), std::process::id());
@@ -108,8 +156,8 @@ impl Contender {
 
 fn haproxy(file: &Path) -> Result<Command> {
     let mut command = Command::new(program("haproxy")?);
-    // In the foreground.
-    command.args(["-db", "-f"]).arg(file);
+    // A master with its worker, in the foreground: the master reloads.
+    command.args(["-W", "-db", "-f"]).arg(file);
     Ok(command)
 }
 

@@ -9,11 +9,16 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::scenario::{Cell, Scenario};
+use super::scenario::{Broker, Cell, Scenario};
 use crate::{run, shell};
 
 /// The most clients of one round of `connect`: each leaves a port that rests for a minute.
 const CONNECT_LIMIT: usize = 10_000;
+/// Messages of each watched connection in a second.
+const PACE: usize = 20;
+/// New clients in a second, and how many at a time at most.
+const ARRIVALS: usize = 1000;
+const ARRIVING: usize = 16;
 
 /// What is measured and what measures, built for release.
 pub(crate) struct Tools {
@@ -45,7 +50,8 @@ impl Tools {
 }
 
 /// What the load generator saw in one round.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Figures {
     /// Messages answered, or connections accepted.
     pub(super) count: u64,
@@ -61,6 +67,18 @@ pub(crate) struct Figures {
     pub(super) stolen_seconds: f64,
     /// Connections without any answer.
     pub(super) silent_connections: usize,
+    /// Connections that ended though nobody wanted them to.
+    pub(super) lost_connections: usize,
+    /// Where connections are idle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) memory: Option<Growth>,
+}
+
+/// What became of the memory while connections were made.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Growth {
+    pub(super) kernel_bytes: i64,
+    pub(super) balancer_bytes: i64,
 }
 
 impl Figures {
@@ -75,15 +93,35 @@ impl Figures {
 }
 
 /// The load generator, told what to do.
-pub(super) fn command(tools: &Tools, cell: &Cell, address: &str) -> Command {
+pub(super) fn command(tools: &Tools, cell: &Cell, address: &str, balancer: Option<u32>) -> Command {
     let mut command = Command::new(&tools.load);
     let options = match cell.scenario {
         Scenario::Connect => {
             command.arg("arrive");
             vec![("limit", CONNECT_LIMIT)]
         }
-        Scenario::Rtt | Scenario::Bulk | Scenario::Program => {
+        Scenario::Idle => {
+            command.arg("hold");
+            command.args(balancer.map(|id| format!("--balancer={id}")));
+            vec![("threads", tools.threads)]
+        }
+        Scenario::Disturb => {
+            command.arg("pace");
+            vec![("bytes", cell.bytes), ("per-second", PACE)]
+        }
+        Scenario::Fanout => {
+            command.arg("fan");
+            vec![
+                ("bytes", cell.bytes),
+                ("depth", cell.depth),
+                ("threads", tools.threads),
+            ]
+        }
+        Scenario::Rtt | Scenario::Local | Scenario::Bulk | Scenario::Program => {
             command.arg("ask");
+            if cell.broker == Broker::Mosquitto {
+                command.arg("--own-topic");
+            }
             vec![
                 ("bytes", cell.bytes),
                 ("depth", cell.depth),
@@ -94,11 +132,36 @@ pub(super) fn command(tools: &Tools, cell: &Cell, address: &str) -> Command {
     for (name, value) in options {
         command.arg(format!("--{name}={value}"));
     }
-    command.arg(format!("--to={address}"));
     command.arg(format!("--connections={}", cell.connections));
+    for_so_long(&mut command, cell, address);
+    command
+}
+
+/// Clients that stay, until their process is ended.
+pub(super) fn hold(tools: &Tools, connections: usize, address: &str) -> Command {
+    let mut command = Command::new(&tools.load);
+    command.arg("hold").arg(format!("--to={address}"));
+    command.arg(format!("--connections={connections}"));
+    command.arg(format!("--threads={}", tools.threads));
+    command.args(["--warm-up-ms=0", "--measure-ms=2000", "--stay=600"]);
+    command
+}
+
+/// New clients, beside those that are watched.
+pub(super) fn arrivals(tools: &Tools, cell: &Cell, address: &str) -> Command {
+    let mut command = Command::new(&tools.load);
+    command.arg("arrive");
+    command.arg(format!("--limit={CONNECT_LIMIT}"));
+    command.arg(format!("--per-second={ARRIVALS}"));
+    command.arg(format!("--connections={ARRIVING}"));
+    for_so_long(&mut command, cell, address);
+    command
+}
+
+fn for_so_long(command: &mut Command, cell: &Cell, address: &str) {
+    command.arg(format!("--to={address}"));
     command.arg(format!("--warm-up-ms={}", cell.warm_up_ms));
     command.arg(format!("--measure-ms={}", cell.measure_ms));
-    command
 }
 
 /// Reads what the load generator printed.
@@ -108,15 +171,15 @@ pub(super) fn read(said: &Path) -> Result<Figures> {
     serde_json::from_str(&text).with_context(|| format!("not understood: {text}"))
 }
 
-/// Connections that did not take the fastest path, by reason, from what `sluice status` says.
-pub(super) fn not_spliced(status: &[u8]) -> Option<String> {
+/// Connections that did not take the path that was wanted, by reason, from what `sluice status` says.
+pub(super) fn not_by(status: &[u8], path: &str) -> Option<String> {
     let status: Value = serde_json::from_slice(status).unwrap_or_default();
     let Some(choices) = status["choices"].as_array() else {
         return Some("unknown, `sluice status` does not say".to_owned());
     };
     let reasons: Vec<_> = choices
         .iter()
-        .filter(|choice| choice["path"] != "splice" && choice["count"] != 0)
+        .filter(|choice| choice["path"] != path && choice["count"] != 0)
         .map(|choice| format!("{} ({})", choice["count"], choice["because"]))
         .collect();
     (!reasons.is_empty()).then(|| reasons.join(", "))

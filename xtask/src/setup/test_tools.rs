@@ -56,6 +56,28 @@ const PYTHON: Tool = Tool {
     packages: ["python3-venv", "python3", "python", "python3"],
 };
 
+const PEERS: [Tool; 4] = [
+    MOSQUITTO,
+    Tool {
+        program: "haproxy",
+        packages: ["haproxy"; 4],
+    },
+    Tool {
+        // Its module for TCP is a package of its own.
+        program: "nginx",
+        packages: [
+            "libnginx-mod-stream",
+            "nginx-mod-stream",
+            "nginx-mod-stream",
+            "nginx-mod-stream",
+        ],
+    },
+    Tool {
+        program: "rsvg-convert",
+        packages: ["librsvg2-bin", "librsvg2-tools", "librsvg", "rsvg-convert"],
+    },
+];
+
 /// The client library that the tests speak MQTT with.
 const PAHO: &str = "paho-mqtt>=2,<3";
 
@@ -71,6 +93,11 @@ pub(super) fn install() -> Vec<String> {
 /// Installs the broker of the demo, where root may.
 pub(super) fn install_mosquitto() -> Result<()> {
     install_tools(&[&MOSQUITTO, &MOSQUITTO_PUB])
+}
+
+/// Installs what Sluice is measured beside, and what makes a PNG of the picture.
+pub(super) fn install_peers() -> Result<()> {
+    install_tools(&PEERS.each_ref())
 }
 
 /// What a person types to get `mosquitto_pub` and `mosquitto_sub`.
