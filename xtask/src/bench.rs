@@ -64,8 +64,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Effort::Full
     };
     setup::peers();
-    let tools = Tools::build()?;
-    allow_many_files()?;
+    let tools = Tools::build(allow_many_files()?)?;
     process::watch_signals()?;
 
     let mut report = report::Report::new(effort);
@@ -113,8 +112,17 @@ fn compare(tools: &Tools, cell: Cell) -> Result<Table> {
     Ok(table)
 }
 
-/// Thousands of connections are as many files in the balancer and in both ends.
-fn allow_many_files() -> Result<()> {
+/// For 15,000 connections through a proxy.
+const MANY_FILES: u64 = 65_536;
+
+/// Thousands of connections are as many files in the balancer and in both ends; tells how many it got.
+fn allow_many_files() -> Result<u64> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).context("cannot read limits")?;
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).context("cannot raise the limit of open files")
+    // Not everywhere may root raise the second one.
+    for files in [most.max(MANY_FILES), most] {
+        if setrlimit(Resource::RLIMIT_NOFILE, files, files).is_ok() {
+            return Ok(files);
+        }
+    }
+    bail!("cannot raise the limit of open files");
 }

@@ -95,9 +95,17 @@ impl Contender {
             Place::Remote => REMOTE_BROKERS,
             Place::Local => LOCAL_BROKERS,
         };
-        let brokers = [("BROKER_1", broker_1), ("BROKER_2", broker_2)];
+        // A proxy needs two files for each connection, and some of its own.
+        let files = tools.files.to_string();
+        let connections = (tools.files.saturating_sub(100) / 2).to_string();
+        let common = [
+            ("BROKER_1", broker_1),
+            ("BROKER_2", broker_2),
+            ("CONNECTIONS", &*connections),
+            ("FILES", &*files),
+        ];
         let configure = |template, replace: &[(&str, &str)]| {
-            configure(template, &[replace, &brokers].concat(), directory)
+            configure(template, &[replace, &common].concat(), directory)
         };
         let within = directory.display().to_string();
         let command = match self {

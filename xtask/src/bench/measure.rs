@@ -27,10 +27,12 @@ pub(crate) struct Tools {
     pub(super) broker: PathBuf,
     /// Of each program: one for each CPU.
     pub(super) threads: usize,
+    /// That each program may have open.
+    pub(super) files: u64,
 }
 
 impl Tools {
-    pub(super) fn build() -> Result<Self> {
+    pub(super) fn build(files: u64) -> Result<Self> {
         let sluice = run::build()?;
         shell::say("building the load generator and the broker stand-in");
         let mut cargo = shell::cargo();
@@ -45,6 +47,7 @@ impl Tools {
             load: directory.join("bench-load"),
             broker: directory.join("bench-broker"),
             threads: thread::available_parallelism()?.get(),
+            files,
         })
     }
 }
