@@ -10,7 +10,7 @@ pub struct BackendRecord {
     pub name: [i8; 32],
     pub address: [u8; 16],
     pub port: u16,
-    /// 1 to 256.
+    /// 0 to 256.
     pub weight: u16,
     /// See [`State`].
     pub state: u32,

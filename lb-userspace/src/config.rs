@@ -110,6 +110,11 @@ pub struct Pool {
     pub attempts: NonZeroUsize,
     /// Answers of a backend after which the next one is tried; each once.
     pub retry_on: Vec<NotMe>,
+    /// In percent of its fair part of all connections, 101 to 1000: the most that a hash gives to one
+    /// backend while others have less.
+    pub load_bound: Option<NonZeroU16>,
+    /// How long a backend that comes back takes to get its whole share; zero is at once.
+    pub slow_start: Duration,
     /// At least one; names are unique in all pools.
     pub backends: Vec<Backend>,
 }
@@ -119,8 +124,24 @@ pub struct Pool {
 pub enum Balance {
     /// Consistent hash of the client id; of the client's address where the id is empty.
     ClientId,
+    /// In the order of the file.
+    First,
+    /// The fewest connections for its weight.
+    LeastConnections,
+    /// Two drawn by weight, and of these the one with fewer connections for its weight.
+    Random,
     /// In turn, by weight.
     RoundRobin,
+    /// Consistent hash of the client's address.
+    Source,
+}
+
+/// Whether a backend is used at all times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    Primary,
+    /// Only where no primary backend of the pool can be used.
+    Backup,
 }
 
 /// An MQTT broker.
@@ -130,8 +151,9 @@ pub struct Backend {
     pub name: String,
     /// No address of a listener, as far as that is known without a resolver.
     pub address: HostPort,
-    /// 1 to 256.
-    pub weight: NonZeroU16,
+    /// 0 to 256; 0 gets no new client by balancing.
+    pub weight: u16,
+    pub tier: Tier,
 }
 
 /// An IP address or a DNS name, with a port.

@@ -14,6 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use lb_common::client::Path;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::balance::Subject;
 use crate::config::{DataPath, Limits};
@@ -166,7 +167,7 @@ async fn open(
         client_id: connect.client_id(),
         address: address.ip(),
     };
-    let candidates = listener.pool.candidates(subject);
+    let candidates = listener.pool.candidates(subject, Instant::now());
     let splicer = world
         .splicer
         .as_ref()

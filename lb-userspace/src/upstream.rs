@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::balance::{Balancer, Subject};
+use crate::balance::{Balancer, Load, Subject};
 use crate::counters::{Counter, Gauge};
 use crate::mqtt::not_me::NotMe;
 
@@ -29,17 +29,54 @@ pub struct Pool {
     pub attempts: NonZeroUsize,
     /// Answers of a backend after which the next one is tried.
     pub retry_on: Vec<NotMe>,
+    /// How long a backend that became available takes to get its whole share; zero is at once.
+    pub slow_start: Duration,
 }
 
 impl Pool {
     /// The backends to try for one client, best first; those that get no new client are left out.
-    pub fn candidates(&self, subject: Subject<'_>) -> impl Iterator<Item = &Arc<Backend>> {
+    pub fn candidates(
+        &self,
+        subject: Subject<'_>,
+        now: Instant,
+    ) -> impl Iterator<Item = &Arc<Backend>> {
         self.balancer
-            .candidates(subject)
+            .order(subject, &self.loads(now))
             .into_iter()
             .map(|index| &self.backends[index])
-            .filter(|backend| backend.available().is_ok())
             .take(self.attempts.get())
+    }
+
+    /// The backends at this moment, in their order.
+    pub fn loads(&self, now: Instant) -> Vec<Load> {
+        let load = |backend: &Arc<Backend>| Load {
+            share: self.share(backend, now),
+            connections: backend.connections.value(),
+        };
+        self.backends.iter().map(load).collect()
+    }
+
+    /// In thousandths of a weight.
+    fn share(&self, backend: &Backend, now: Instant) -> u32 {
+        let whole = u32::from(backend.weight()) * 1000;
+        if whole == 0 || backend.available().is_err() {
+            return 0;
+        }
+        let Some(since) = backend.up_since() else {
+            return whole;
+        };
+        let up = now.saturating_duration_since(since);
+        if up >= self.slow_start {
+            return whole;
+        }
+        let part = f64::from(whole) * up.as_secs_f64() / self.slow_start.as_secs_f64();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is between 0 and 256,000"
+        )]
+        let part = part as u32;
+        part.max(1)
     }
 }
 
@@ -78,7 +115,7 @@ impl Backend {
         *self.address.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// 1 to 256.
+    /// 0 to 256; 0 gets no new client by balancing.
     pub fn weight(&self) -> u16 {
         self.weight.load(Ordering::Relaxed)
     }
@@ -185,3 +222,6 @@ impl Backends {
         all.get(&number).cloned()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,6 +67,13 @@ impl Setup {
         self
     }
 
+    /// A line of the last backend.
+    pub fn of_backend(mut self, line: &str) -> Self {
+        self.backends.push_str(line);
+        self.backends.push('\n');
+        self
+    }
+
     /// The kernel half is required, and pinned where this test alone looks.
     pub fn with_kernel(mut self, pins: Pins) -> Self {
         self.pins = Some(Arc::new(pins));

@@ -1,6 +1,6 @@
 //! TCP sockets with an agreement of their own: buffers and segments other than the usual.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use nix::sys::socket::{
@@ -17,20 +17,26 @@ pub struct Shape {
     pub segment: Option<u32>,
     /// The port to connect from.
     pub source_port: Option<u16>,
+    /// The address to connect from.
+    pub source_address: Option<IpAddr>,
 }
 
 impl Shape {
     /// Connects.
     pub fn dial(&self, address: SocketAddr) -> TcpStream {
         let socket = self.socket(address);
-        if let Some(port) = self.source_port {
-            setsockopt(&socket, sockopt::ReuseAddr, &true).expect("it is a socket");
-            let any: SocketAddr = if address.is_ipv4() {
-                ([0; 4], port).into()
+        if self.source_port.is_some() || self.source_address.is_some() {
+            let any: IpAddr = if address.is_ipv4() {
+                Ipv4Addr::UNSPECIFIED.into()
             } else {
-                ([0_u16; 8], port).into()
+                Ipv6Addr::UNSPECIFIED.into()
             };
-            bind(socket.as_raw_fd(), &SockaddrStorage::from(any)).expect("the port is free");
+            let from = SocketAddr::new(
+                self.source_address.unwrap_or(any),
+                self.source_port.unwrap_or(0),
+            );
+            setsockopt(&socket, sockopt::ReuseAddr, &true).expect("it is a socket");
+            bind(socket.as_raw_fd(), &SockaddrStorage::from(from)).expect("the port is free");
         }
         connect(socket.as_raw_fd(), &SockaddrStorage::from(address))
             .unwrap_or_else(|error| panic!("{address}: {error}"));

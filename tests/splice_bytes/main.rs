@@ -35,6 +35,7 @@ const NO_SHAPE: Shape = Shape {
     receive_buffer: None,
     segment: None,
     source_port: None,
+    source_address: None,
 };
 
 const USUAL: Case = Case {

@@ -3,7 +3,7 @@
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::time::Duration;
 
-use super::{Balance, DataPath, KernelMode, LogFormat};
+use super::{Balance, DataPath, KernelMode, LogFormat, Tier};
 use crate::mqtt::not_me::NotMe;
 
 pub const THREADS: Option<NonZeroUsize> = None;
@@ -25,5 +25,8 @@ pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 pub const CONNACK_TIMEOUT: Duration = Duration::from_secs(10);
 pub const ATTEMPTS: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not 0");
 pub const RETRY_ON: &[NotMe] = &NotMe::ALL;
+pub const LOAD_BOUND: Option<NonZeroU16> = None;
+pub const SLOW_START: Duration = Duration::ZERO;
 
-pub const WEIGHT: NonZeroU16 = NonZeroU16::MIN;
+pub const WEIGHT: u16 = 1;
+pub const TIER: Tier = Tier::Primary;

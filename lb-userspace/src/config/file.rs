@@ -76,6 +76,8 @@ pub struct Pool {
     pub connack_timeout: Value<Quantity>,
     pub attempts: Value<i64>,
     pub retry_on: Value<Vec<Spanned<String>>>,
+    pub load_bound: Value<i64>,
+    pub slow_start: Value<Quantity>,
     pub backends: Vec<Spanned<Table<Backend>>>,
 }
 
@@ -85,6 +87,7 @@ pub struct Backend {
     pub name: Value<String>,
     pub address: Value<String>,
     pub weight: Value<i64>,
+    pub backup: Value<bool>,
 }
 
 /// A duration or a size. A bare number is taken too, so that the complaint can name the unit.
@@ -173,16 +176,19 @@ mod tests {
             connack_timeout,
             attempts,
             retry_on,
+            load_bound,
+            slow_start,
             mut backends,
         }) = pools.remove(0).into_inner();
         assert!(name.is_some() && balance.is_some() && attempts.is_some());
-        assert!(retry_on.is_some());
+        assert!(retry_on.is_some() && load_bound.is_some() && slow_start.is_some());
         let Table(Backend {
             name,
             address,
             weight,
+            backup,
         }) = backends.remove(0).into_inner();
-        assert!(name.is_some() && address.is_some() && weight.is_some());
+        assert!(name.is_some() && address.is_some() && weight.is_some() && backup.is_some());
 
         assert!(threads.is_some() && control.is_some() && log.is_some() && log_format.is_some());
         assert!(mode.is_some() && pins.is_some() && clients_capacity.is_some());

@@ -196,7 +196,7 @@ fn pools(
 fn pool(config: &config::Pool, numbers: &mut impl Iterator<Item = u32>) -> Result<Pool, Failure> {
     let member = |backend: &config::Backend| Member {
         name: backend.name.clone(),
-        weight: backend.weight.get(),
+        tier: backend.tier,
     };
     let members: Vec<Member> = config.backends.iter().map(member).collect();
     let backends = config
@@ -207,12 +207,13 @@ fn pool(config: &config::Pool, numbers: &mut impl Iterator<Item = u32>) -> Resul
         .collect::<Result<_, _>>()?;
     Ok(Pool {
         name: config.name.clone(),
-        balancer: Balancer::new(config.balance, &members),
+        balancer: Balancer::new(config.balance, config.load_bound, &members),
         backends,
         dial_timeout: config.dial_timeout,
         connack_timeout: config.connack_timeout,
         attempts: config.attempts,
         retry_on: config.retry_on.clone(),
+        slow_start: config.slow_start,
     })
 }
 
@@ -222,12 +223,7 @@ fn backend(config: &config::Backend, number: u32) -> Result<Backend, Failure> {
         host: config.address.to_string(),
         source,
     })?;
-    Ok(Backend::new(
-        number,
-        &config.name,
-        address,
-        config.weight.get(),
-    ))
+    Ok(Backend::new(number, &config.name, address, config.weight))
 }
 
 fn resolve(address: &HostPort) -> io::Result<SocketAddr> {

@@ -8,7 +8,7 @@ use super::report::{self, Report};
 use super::{address, rules};
 use crate::config::complaint::Fault;
 use crate::config::file::{self, Table};
-use crate::config::{Backend, Balance, Pool, default};
+use crate::config::{Backend, Balance, Pool, Tier, default};
 use crate::mqtt::not_me::NotMe;
 
 /// The pools that are right; at least one, or a complaint.
@@ -34,6 +34,8 @@ fn pool(written: Spanned<Table<file::Pool>>, report: &mut Report<'_>) -> Option<
         connack_timeout,
         attempts,
         retry_on,
+        load_bound,
+        slow_start,
         backends,
     }) = written.into_inner();
     let name = report.required(&owner, "name", name, |text| rules::name(text));
@@ -50,6 +52,10 @@ fn pool(written: Spanned<Table<file::Pool>>, report: &mut Report<'_>) -> Option<
     let retry_on = report.words(retry_on, default::RETRY_ON, |text| {
         rules::choice(text, &NOT_ME)
     });
+    let load_bound = report.optional(load_bound, default::LOAD_BOUND, |percent| {
+        bound(*percent, balance)
+    });
+    let slow_start = report.optional(slow_start, default::SLOW_START, rules::period);
     if backends.is_empty() {
         report.missing(&owner, "backends");
     }
@@ -63,7 +69,28 @@ fn pool(written: Spanned<Table<file::Pool>>, report: &mut Report<'_>) -> Option<
         connack_timeout,
         attempts,
         retry_on,
+        load_bound,
+        slow_start,
         backends,
+    })
+}
+
+/// A bound in percent; none is 0.
+fn bound(percent: i64, balance: Balance) -> Result<Option<NonZeroU16>, Fault> {
+    if percent == 0 {
+        return Ok(None);
+    }
+    if !matches!(balance, Balance::ClientId | Balance::Source) {
+        let remedy = "remove it, or write balance = \"client_id\" or \"source\"";
+        return Err(Fault::new("bounds only a hash", remedy));
+    }
+    let whole = u16::try_from(percent).ok().and_then(NonZeroU16::new);
+    let whole = whole.filter(|percent| (101..=1000).contains(&percent.get()));
+    whole.map(Some).ok_or_else(|| {
+        Fault::new(
+            "is out of range",
+            "write from 101 to 1000, or 0 for no bound",
+        )
     })
 }
 
@@ -73,25 +100,23 @@ fn backend(written: Spanned<Table<file::Backend>>, report: &mut Report<'_>) -> O
         name,
         address,
         weight,
+        backup,
     }) = written.into_inner();
     let name = report.required(&owner, "name", name, |text| rules::name(text));
     let address = report.required(&owner, "address", address, |text| address::backend(text));
-    let weight = report.optional(weight, default::WEIGHT, |weight| share(*weight));
+    let weight = report.optional(weight, default::WEIGHT, |weight| {
+        rules::number(*weight, &(0..=256))
+    });
+    let tier = report.optional(backup, default::TIER, |backup| {
+        Ok(if *backup { Tier::Backup } else { Tier::Primary })
+    });
 
     Some(Backend {
         name: name?,
         address: address?,
         weight,
+        tier,
     })
-}
-
-fn share(weight: i64) -> Result<NonZeroU16, Fault> {
-    if weight == 0 {
-        let remedy = "remove the backend to disable it, or write from 1 to 256";
-        return Err(Fault::new("is not allowed", remedy));
-    }
-    let weight = rules::number(weight, &(1..=256))?;
-    NonZeroU16::new(weight).ok_or_else(|| rules::outside(1, 256))
 }
 
 /// The words of `retry_on`.
@@ -105,7 +130,11 @@ pub(super) const NOT_ME: [(&str, NotMe); NotMe::ALL.len()] = {
     words
 };
 
-const BALANCES: [(&str, Balance); 2] = [
+const BALANCES: [(&str, Balance); 6] = [
     ("client_id", Balance::ClientId),
+    ("first", Balance::First),
+    ("least_connections", Balance::LeastConnections),
+    ("random", Balance::Random),
     ("round_robin", Balance::RoundRobin),
+    ("source", Balance::Source),
 ];

@@ -33,6 +33,15 @@ pub(super) fn duration(value: &Quantity) -> Result<Duration, Fault> {
     Ok(duration)
 }
 
+/// A time that may be nothing, up to a year.
+pub(super) fn period(value: &Quantity) -> Result<Duration, Fault> {
+    let duration = units::duration(&value.to_string())?;
+    if duration > YEAR {
+        return Err(outside("\"0s\"", "\"8760h\""));
+    }
+    Ok(duration)
+}
+
 pub(super) fn outside(from: impl fmt::Display, to: impl fmt::Display) -> Fault {
     Fault::new("is out of range", format!("write from {from} to {to}"))
 }
@@ -115,6 +124,7 @@ pub(super) fn socket(text: &str, example: &str) -> Result<PathBuf, Fault> {
 }
 
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
+const YEAR: Duration = Duration::from_secs(8760 * 3600);
 const NAME_BYTES: usize = 31;
 const INTERFACE_BYTES: usize = 15;
 /// `sun_path` of unix(7) without its final NUL.

@@ -197,6 +197,9 @@ attempts
 backends
 address
 weight
+backup
+load_bound
+slow_start
 a.b.c
 ""
 pools

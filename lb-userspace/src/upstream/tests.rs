@@ -1,0 +1,101 @@
+//! Who is tried for a client, and what part a backend that comes back gets.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Backend, Health, Pool, Wanted};
+use crate::balance::{Balancer, Member, Subject};
+use crate::config::{Balance, Tier};
+
+const SLOW_START: Duration = Duration::from_secs(100);
+
+fn pool(by: Balance, weights: &[u16]) -> Pool {
+    let names: Vec<String> = (0..weights.len()).map(|n| format!("broker-{n}")).collect();
+    let member = |name: &String| Member {
+        name: name.clone(),
+        tier: Tier::Primary,
+    };
+    let backend = |(number, name): (u32, &String)| {
+        let weight = weights[number as usize];
+        Arc::new(Backend::new(
+            number,
+            name,
+            "127.0.0.1:1".parse().unwrap(),
+            weight,
+        ))
+    };
+    Pool {
+        name: "brokers".to_owned(),
+        balancer: Balancer::new(by, None, &names.iter().map(member).collect::<Vec<_>>()),
+        backends: (0..).zip(&names).map(backend).collect(),
+        dial_timeout: SLOW_START,
+        connack_timeout: SLOW_START,
+        attempts: NonZeroUsize::new(2).unwrap(),
+        retry_on: Vec::new(),
+        slow_start: SLOW_START,
+    }
+}
+
+/// The numbers of the backends to try for the client with this number.
+fn candidates(pool: &Pool, client: usize, now: Instant) -> Vec<u32> {
+    let id = format!("device-{client}");
+    let subject = Subject {
+        client_id: &id,
+        address: [127, 0, 0, 1].into(),
+    };
+    let candidates = pool.candidates(subject, now);
+    candidates.map(|backend| backend.number).collect()
+}
+
+#[test]
+fn tries_no_more_than_configured_and_none_that_gets_no_client() {
+    let pool = pool(Balance::First, &[1, 0, 1, 1, 1, 1]);
+    let now = Instant::now();
+    pool.backends[0].want(Wanted::Draining, now);
+    pool.backends[2].want(Wanted::Disabled, now);
+    pool.backends[3].is_found(Health::Down, now);
+
+    assert_eq!(candidates(&pool, 1, now), [4, 5]);
+
+    pool.backends[0].want(Wanted::Serving, now);
+    pool.backends[3].is_found(Health::Up, now);
+
+    assert_eq!(candidates(&pool, 1, now), [0, 3]);
+}
+
+#[test]
+fn a_backend_that_comes_back_gets_its_share_little_by_little() {
+    for by in [Balance::ClientId, Balance::RoundRobin, Balance::Random] {
+        let pool = pool(by, &[1, 1]);
+        let start = Instant::now();
+        let part = |now| {
+            let first = |client| candidates(&pool, client, now)[0];
+            (0..1000).map(first).filter(|first| *first == 0).count()
+        };
+        assert!((400..600).contains(&part(start)), "{by:?}");
+
+        pool.backends[0].is_found(Health::Down, start);
+        assert_eq!(part(start), 0, "{by:?}");
+        pool.backends[0].is_found(Health::Up, start);
+
+        // A half of its weight is a third of all.
+        assert!(part(start) < 10, "{by:?}");
+        assert!((250..420).contains(&part(start + SLOW_START / 2)), "{by:?}");
+        assert!((400..600).contains(&part(start + SLOW_START)), "{by:?}");
+    }
+}
+
+#[test]
+fn being_found_up_again_and_again_starts_nothing_anew() {
+    let pool = pool(Balance::RoundRobin, &[1]);
+    let start = Instant::now();
+    pool.backends[0].is_found(Health::Down, start);
+    pool.backends[0].is_found(Health::Up, start);
+
+    pool.backends[0].is_found(Health::Up, start + SLOW_START);
+
+    assert_eq!(pool.backends[0].up_since(), Some(start));
+}
