@@ -6,12 +6,18 @@ use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use network::Network;
+use pattern::Pattern;
+
+use crate::mqtt::Version;
 use crate::mqtt::not_me::NotMe;
 
 pub mod check;
 pub mod complaint;
 pub mod default;
 pub mod file;
+pub mod network;
+pub mod pattern;
 pub mod units;
 
 /// One whole configuration, as `check` lets it through.
@@ -26,6 +32,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// At least one; names are unique.
     pub pools: Vec<Pool>,
+    /// The first that matches counts; names are unique.
+    pub routes: Vec<Route>,
 }
 
 /// The process itself.
@@ -95,6 +103,29 @@ pub enum DataPath {
     Auto,
     /// Read and written by the daemon.
     Copy,
+}
+
+/// Clients that go to another pool than that of their listener; an empty list is every value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    pub name: String,
+    /// The name of a pool that exists.
+    pub pool: String,
+    /// Names of listeners that exist.
+    pub listeners: Vec<String>,
+    pub client_ids: Vec<Pattern>,
+    pub user_names: Vec<Pattern>,
+    pub versions: Vec<Version>,
+    pub clean: Clean,
+    pub sources: Vec<Network>,
+}
+
+/// Clients that give up the session they may have had, or not, or both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clean {
+    Any,
+    No,
+    Yes,
 }
 
 /// Brokers that may serve the same clients.

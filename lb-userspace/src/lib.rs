@@ -11,6 +11,7 @@ pub mod config;
 // Protocols: no I/O, no clock, no tokio.
 pub mod balance;
 pub mod mqtt;
+pub mod route;
 
 // State.
 pub mod counters;

@@ -33,11 +33,13 @@ use crate::upstream::{Backends, Pool};
 mod hand_off;
 mod identify;
 mod open;
+mod place;
 pub mod refuse;
 
 pub use hand_off::{Endings, HandOff, Splicer};
 use identify::Identified;
 use open::Opened;
+pub use place::{Place, Route};
 use refuse::{Refusals, Refused};
 
 /// What the configuration says now; a change of it makes another.
@@ -46,6 +48,8 @@ pub struct Snapshot {
     pub limits: Limits,
     pub listeners: Vec<Listener>,
     pub pools: Vec<Arc<Pool>>,
+    /// The first that matches counts.
+    pub routes: Vec<Route>,
 }
 
 impl Snapshot {
@@ -167,7 +171,10 @@ async fn open(
         client_id: connect.client_id(),
         address: address.ip(),
     };
-    let candidates = listener.pool.candidates(subject, Instant::now());
+    let traits = place::traits(&connect, address.ip(), listener);
+    let Place { route, pool } = now.place(listener, &traits);
+    tracing::debug!(route, pool = pool.name, "belongs");
+    let candidates = pool.candidates(subject, Instant::now());
     let splicer = world
         .splicer
         .as_ref()
@@ -179,7 +186,7 @@ async fn open(
             client: agreed?,
         })
     };
-    let mut broker = open::first(candidates, &connect, &listener.pool, shape).await?;
+    let mut broker = open::first(candidates, &connect, pool, shape).await?;
 
     let keep_alive = keep_alive(&connect, &broker.first);
     let addresses = [address, client.local_addr().map_err(Refused::Lost)?];

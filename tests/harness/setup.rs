@@ -74,6 +74,13 @@ impl Setup {
         self
     }
 
+    /// More of the file, as it is written; backends that follow belong to the last pool of it.
+    pub fn with(mut self, text: &str) -> Self {
+        self.backends.push_str(text);
+        self.backends.push('\n');
+        self
+    }
+
     /// The kernel half is required, and pinned where this test alone looks.
     pub fn with_kernel(mut self, pins: Pins) -> Self {
         self.pins = Some(Arc::new(pins));

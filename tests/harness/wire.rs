@@ -80,6 +80,12 @@ impl Connect {
         self
     }
 
+    /// Adds a user name alone.
+    pub fn user_name(mut self, name: &str) -> Self {
+        self.extras = (0b1000_0000, text(name));
+        self
+    }
+
     /// Adds the properties that begin an authentication.
     pub fn with_authentication(mut self) -> Self {
         self.properties.push(0x15);

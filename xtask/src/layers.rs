@@ -12,7 +12,7 @@ use crate::shell;
 
 /// A module may use those before it, never those after it.
 const ORDER: &[&str] = &[
-    "mqtt", "config", "balance", //
+    "mqtt", "config", "route", "balance", //
     "counters", "drain", "upstream", "evict", //
     "sys", "kernel", "registry", //
     "dial", "listen", "relay",   //
@@ -35,10 +35,10 @@ const RESERVED: &[(&str, &[&str])] = &[
 
 /// Words that these modules do not name, because they are pure.
 const REFUSED: &[(&str, &[&str])] = &[
-    ("aya", &["mqtt", "config", "balance"]),
-    ("nix", &["mqtt", "config", "balance"]),
-    ("socket2", &["mqtt", "config", "balance"]),
-    ("tokio", &["mqtt", "config", "balance"]),
+    ("aya", &["mqtt", "config", "route", "balance"]),
+    ("nix", &["mqtt", "config", "route", "balance"]),
+    ("socket2", &["mqtt", "config", "route", "balance"]),
+    ("tokio", &["mqtt", "config", "route", "balance"]),
 ];
 
 /// A file with more lines wants to be two.

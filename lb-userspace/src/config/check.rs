@@ -1,7 +1,7 @@
 //! From the text of a file to a `Config`, or to every complaint about it at once.
 //!
 //! `shape` turns the text into `File`; what it cannot read is complained about there and in `syntax`;
-//! `daemon`, `listeners` and `pools` look at one value at a time; `links` looks at what one value
+//! `daemon`, `listeners`, `pools` and `routes` look at one value at a time; `links` looks at what one value
 //! says about another.
 
 mod address;
@@ -12,6 +12,7 @@ mod nearest;
 mod pools;
 mod reference;
 mod report;
+mod routes;
 mod rules;
 mod shape;
 mod syntax;
@@ -37,6 +38,7 @@ pub fn check(text: &str) -> Result<Config, Vec<Complaint>> {
     let limits = daemon::limits(file.limits.0, &mut report);
     let listeners = listeners::check(file.listeners, &mut report);
     let pools = pools::check(file.pools, &mut report);
+    let routes = routes::check(file.routes, &mut report);
 
     report.finish(Config {
         daemon,
@@ -44,5 +46,6 @@ pub fn check(text: &str) -> Result<Config, Vec<Complaint>> {
         limits,
         listeners,
         pools,
+        routes,
     })
 }

@@ -3,7 +3,7 @@
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::time::Duration;
 
-use super::{Balance, DataPath, KernelMode, LogFormat, Tier};
+use super::{Balance, Clean, DataPath, KernelMode, LogFormat, Tier};
 use crate::mqtt::not_me::NotMe;
 
 pub const THREADS: Option<NonZeroUsize> = None;
@@ -19,6 +19,8 @@ pub const CONNECT_PACKET_BYTES: usize = 64 * 1024;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub const DATAPATH: DataPath = DataPath::Auto;
+
+pub const CLEAN: Clean = Clean::Any;
 
 pub const BALANCE: Balance = Balance::ClientId;
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);

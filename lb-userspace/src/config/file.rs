@@ -19,6 +19,7 @@ pub struct File {
     pub kernel: Table<Kernel>,
     pub limits: Table<Limits>,
     pub listeners: Vec<Spanned<Table<Listener>>>,
+    pub routes: Vec<Spanned<Table<Route>>>,
     pub pools: Vec<Spanned<Table<Pool>>>,
 }
 
@@ -65,6 +66,24 @@ pub struct Listener {
     pub bind: Vec<Spanned<String>>,
     pub pool: Value<String>,
     pub datapath: Value<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Route {
+    pub name: Value<String>,
+    pub pool: Value<String>,
+    pub listeners: Vec<Spanned<String>>,
+    pub client_id: Vec<Spanned<String>>,
+    pub client_id_prefix: Vec<Spanned<String>>,
+    pub client_id_glob: Vec<Spanned<String>>,
+    pub client_id_regex: Vec<Spanned<String>>,
+    pub user_name: Vec<Spanned<String>>,
+    pub user_name_prefix: Vec<Spanned<String>>,
+    pub user_name_glob: Vec<Spanned<String>>,
+    pub versions: Vec<Spanned<String>>,
+    pub clean: Value<String>,
+    pub source: Vec<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -160,6 +179,7 @@ mod tests {
                     connect_timeout,
                 }),
             mut listeners,
+            mut routes,
             mut pools,
         } = toml::from_str(text).unwrap();
         let Table(Listener {
@@ -169,6 +189,31 @@ mod tests {
             datapath,
         }) = listeners.remove(0).into_inner();
         assert!(name.is_some() && !bind.is_empty() && pool.is_some() && datapath.is_some());
+        let Table(Route {
+            name,
+            pool,
+            listeners: _,
+            client_id: _,
+            client_id_prefix: _,
+            client_id_glob: _,
+            client_id_regex: _,
+            user_name: _,
+            user_name_prefix: _,
+            user_name_glob: _,
+            versions: _,
+            clean,
+            source: _,
+        }) = routes.remove(0).into_inner();
+        assert!(name.is_some() && pool.is_some() && clean.is_some());
+        for list in ["listeners", "client_id", "user_name", "versions", "source"] {
+            assert!(text.contains(&format!("\n{list} = []\n")));
+        }
+        for list in ["client_id_prefix", "client_id_glob", "client_id_regex"] {
+            assert!(text.contains(&format!("\n{list} = []\n")));
+        }
+        for list in ["user_name_prefix", "user_name_glob"] {
+            assert!(text.contains(&format!("\n{list} = []\n")));
+        }
         let Table(Pool {
             name,
             balance,

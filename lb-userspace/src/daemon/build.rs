@@ -19,7 +19,7 @@ use crate::kernel::route;
 use crate::kernel::tables::Tables;
 use crate::listen::{self, SegmentLimit, Sharing};
 use crate::registry::Registry;
-use crate::session::{Endings, Lasting, Listener, Snapshot, Splicer, World};
+use crate::session::{Endings, Lasting, Listener, Route, Snapshot, Splicer, World};
 use crate::upstream::{Backend, Backends, Pool};
 
 /// Session numbers go up by one; a restart continues above all that a faster clock could have used.
@@ -45,11 +45,12 @@ pub(super) fn sockets(
         .collect()
 }
 
-/// The largest segment that every backend of a pool can be sent, in bytes of payload, as far as this
-/// host knows the way to it.
-fn segment_limit(pool: &Pool) -> Option<i32> {
+/// The largest segment that every backend of these pools can be sent, in bytes of payload, as far as
+/// this host knows the way to it.
+fn segment_limit(pools: &[&Arc<Pool>]) -> Option<i32> {
     let largest = |backend: &Arc<Backend>| route::largest_segment(backend.address()).ok();
-    let limit = pool.backends.iter().filter_map(largest).min()?;
+    let backends = pools.iter().flat_map(|pool| &pool.backends);
+    let limit = backends.filter_map(largest).min()?;
     i32::try_from(limit).ok()
 }
 
@@ -98,7 +99,7 @@ pub(super) fn world(
                 pool: Arc::clone(pool),
                 datapath: listener.datapath,
                 segment_limit: Arc::new(SegmentLimit::new(match listener.datapath {
-                    DataPath::Auto => segment_limit(pool),
+                    DataPath::Auto => segment_limit(&reached(listener, config, &pools)),
                     DataPath::Copy => None,
                 })),
                 accepted: Arc::default(),
@@ -112,6 +113,7 @@ pub(super) fn world(
     let snapshot = Snapshot {
         limits: config.limits,
         listeners,
+        routes: routes(config, &pools),
         pools,
     };
     let lasting = Lasting {
@@ -121,6 +123,38 @@ pub(super) fn world(
         clock,
     };
     Ok(World::new(snapshot, lasting))
+}
+
+/// The pools that clients of a listener may come to.
+fn reached<'p>(
+    listener: &config::Listener,
+    config: &Config,
+    pools: &'p [Arc<Pool>],
+) -> Vec<&'p Arc<Pool>> {
+    let routed = config
+        .routes
+        .iter()
+        .filter(|route| route.listeners.is_empty() || route.listeners.contains(&listener.name));
+    let names: Vec<&String> = routed
+        .map(|route| &route.pool)
+        .chain([&listener.pool])
+        .collect();
+    pools
+        .iter()
+        .filter(|pool| names.contains(&&pool.name))
+        .collect()
+}
+
+fn routes(config: &Config, pools: &[Arc<Pool>]) -> Vec<Route> {
+    let route = |rule: &config::Route| {
+        // The check of the configuration lets no route without its pool through.
+        let pool = pools.iter().find(|pool| pool.name == rule.pool)?;
+        Some(Route {
+            rule: rule.clone(),
+            pool: Arc::clone(pool),
+        })
+    };
+    config.routes.iter().filter_map(route).collect()
 }
 
 /// What it takes to splice; takes over the connections that are in the kernel already.

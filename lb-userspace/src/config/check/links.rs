@@ -16,17 +16,26 @@ pub(super) fn check(file: &File, report: &mut Report<'_>) {
     let listeners = || file.listeners.iter().map(|one| &one.get_ref().0);
     let pools = || file.pools.iter().map(|one| &one.get_ref().0);
     let backends = || pools().flat_map(|pool| pool.backends.iter().map(|one| &one.get_ref().0));
+    let routes = || file.routes.iter().map(|one| &one.get_ref().0);
     let pool_names: Vec<_> = pools().filter_map(|pool| pool.name.as_ref()).collect();
 
     unique(listeners().filter_map(|one| one.name.as_ref()), report);
     unique(pool_names.iter().copied(), report);
     unique(backends().filter_map(|one| one.name.as_ref()), report);
+    unique(routes().filter_map(|one| one.name.as_ref()), report);
     unique(&file.kernel.0.interfaces, report);
 
     let nameless = pool_names.is_empty() || pools().any(|pool| pool.name.is_none());
     if !nameless && !report.lost_a_pool_name() {
         let wanted = listeners().filter_map(|one| one.pool.as_ref());
-        pools_exist(wanted, &pool_names, report);
+        let routed = routes().filter_map(|one| one.pool.as_ref());
+        exist("pool", wanted.chain(routed), &pool_names, report);
+    }
+
+    let listener_names: Vec<_> = listeners().filter_map(|one| one.name.as_ref()).collect();
+    if !listener_names.is_empty() && listeners().all(|one| one.name.is_some()) {
+        let wanted = routes().flat_map(|one| &one.listeners);
+        exist("listener", wanted, &listener_names, report);
     }
 
     let binds = listeners().flat_map(|one| &one.bind);
@@ -64,12 +73,13 @@ fn unique<'f>(names: impl IntoIterator<Item = &'f Spanned<String>>, report: &mut
     }
 }
 
-fn pools_exist<'f>(
+fn exist<'f>(
+    what: &str,
     wanted: impl Iterator<Item = &'f Spanned<String>>,
-    pools: &[&'f Spanned<String>],
+    there: &[&'f Spanned<String>],
     report: &mut Report<'_>,
 ) {
-    let names: Vec<_> = pools.iter().map(|name| name.get_ref().as_str()).collect();
+    let names: Vec<_> = there.iter().map(|name| name.get_ref().as_str()).collect();
     for name in wanted {
         let text = name.get_ref().as_str();
         if names.contains(&text) {
@@ -78,11 +88,14 @@ fn pools_exist<'f>(
         let remedy = match nearest(text, names.iter().copied()) {
             Some(meant) => format!("did you mean {meant:?}?"),
             None => format!(
-                "write {}, or add a pool of this name",
+                "write {}, or add a {what} of this name",
                 rules::either(names.iter().copied())
             ),
         };
-        report.complain(name.span(), Fault::new("is not the name of a pool", remedy));
+        report.complain(
+            name.span(),
+            Fault::new(format!("is not the name of a {what}"), remedy),
+        );
     }
 }
 

@@ -172,6 +172,8 @@ const HEADERS: &str = r#"[daemon]
 [[listener]]
 [listeners]
 [[listeners.bind]]
+[[routes]]
+[routes]
 [[pools]]
 [[pools.backends]]
 [pools.backends]
@@ -200,11 +202,19 @@ weight
 backup
 load_bound
 slow_start
+client_id
+client_id_regex
+user_name_glob
+versions
+clean
+source
+listeners
+sni
 a.b.c
 ""
 pools
-listeners
-daemon"#;
+daemon
+routes"#;
 
 const VALUES: &str = r#"0
 -1
