@@ -86,71 +86,31 @@ mod tests {
         source: std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 1, 2, 3)),
     };
 
+    fn with(condition: impl FnOnce(&mut Route)) -> Route {
+        let mut route = open();
+        condition(&mut route);
+        route
+    }
+
+    fn prefix(text: &str) -> Pattern {
+        Pattern::Prefix(text.to_owned())
+    }
+
+    fn network(text: &str) -> Network {
+        Network::parse(text).unwrap()
+    }
+
     /// Routes with one condition, which the client meets and does not meet.
-    fn conditions() -> Vec<(Route, Route)> {
-        let prefix = |text: &str| vec![Pattern::Prefix(text.to_owned())];
-        let networks = |text: &str| vec![Network::parse(text).unwrap()];
+    fn conditions() -> Vec<[Route; 2]> {
         vec![
-            (
-                Route {
-                    listeners: vec!["other".into(), "mqtt".into()],
-                    ..open()
-                },
-                Route {
-                    listeners: vec!["other".into()],
-                    ..open()
-                },
-            ),
-            (
-                Route {
-                    client_ids: [prefix("x"), prefix("plant-")].concat(),
-                    ..open()
-                },
-                Route {
-                    client_ids: prefix("press"),
-                    ..open()
-                },
-            ),
-            (
-                Route {
-                    user_names: prefix("acme"),
-                    ..open()
-                },
-                Route {
-                    user_names: prefix("b"),
-                    ..open()
-                },
-            ),
-            (
-                Route {
-                    versions: vec![Version::V3_1, Version::V5],
-                    ..open()
-                },
-                Route {
-                    versions: vec![Version::V3_1_1],
-                    ..open()
-                },
-            ),
-            (
-                Route {
-                    clean: Clean::Yes,
-                    ..open()
-                },
-                Route {
-                    clean: Clean::No,
-                    ..open()
-                },
-            ),
-            (
-                Route {
-                    sources: networks("10.0.0.0/8"),
-                    ..open()
-                },
-                Route {
-                    sources: networks("10.2.0.0/16"),
-                    ..open()
-                },
-            ),
+            [&["other", "mqtt"][..], &["other"]]
+                .map(|names| with(|it| it.listeners = names.iter().map(|n| (*n).into()).collect())),
+            [&["x", "plant-"][..], &["press"]]
+                .map(|ids| with(|it| it.client_ids = ids.iter().map(|id| prefix(id)).collect())),
+            ["acme", "b"].map(|user| with(|it| it.user_names = vec![prefix(user)])),
+            [Version::V5, Version::V3_1].map(|version| with(|it| it.versions = vec![version])),
+            [Clean::Yes, Clean::No].map(|clean| with(|it| it.clean = clean)),
+            ["10.0.0.0/8", "10.2.0.0/16"].map(|text| with(|it| it.sources = vec![network(text)])),
         ]
     }
 
@@ -161,7 +121,7 @@ mod tests {
 
     #[test]
     fn each_condition_alone_decides() {
-        for (met, unmet) in conditions() {
+        for [met, unmet] in conditions() {
             assert!(matches(&met, &CLIENT), "{met:?}");
             assert!(!matches(&unmet, &CLIENT), "{unmet:?}");
         }
@@ -188,7 +148,7 @@ mod tests {
             is_met in prop::collection::vec(prop::option::of(any::<bool>()), 6),
         ) {
             let mut route = open();
-            for (is_met, (met, unmet)) in is_met.iter().zip(conditions()) {
+            for (is_met, [met, unmet]) in is_met.iter().zip(conditions()) {
                 let Some(is_met) = is_met else { continue };
                 let one = if *is_met { met } else { unmet };
                 route.listeners.extend(one.listeners);

@@ -38,13 +38,13 @@ impl Expression {
             .size_limit(EXPRESSION_BYTES)
             .dfa_size_limit(EXPRESSION_BYTES)
             .build();
-        built.map(Self).map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => "it takes too much memory".to_owned(),
-            error => {
-                let text = error.to_string();
-                let last = text.lines().last().unwrap_or_default();
-                last.trim_start_matches("error: ").to_owned()
+        built.map(Self).map_err(|error| {
+            if matches!(error, regex::Error::CompiledTooBig(_)) {
+                return "it takes too much memory".to_owned();
             }
+            let text = error.to_string();
+            let last = text.lines().last().unwrap_or_default();
+            last.trim_start_matches("error: ").to_owned()
         })
     }
 }
