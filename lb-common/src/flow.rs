@@ -62,7 +62,8 @@ pub struct Flow {
     pub highest_acknowledgment: u32,
     /// See the `STATE_` constants.
     pub state: u32,
-    pub reserved_state: u32,
+    /// Where the last gap in what was carried ended, raw; see [`STATE_GAP`].
+    pub gap_end: u32,
 }
 
 /// The receiver did not agree to selective acknowledgments (RFC 2018): blank them.
@@ -82,8 +83,8 @@ pub const STATE_PEER_FIN: u32 = 4;
 pub const STATE_CLOSED: u32 = 8;
 /// The client uses the addresses of this closed connection for another: it is not to be found.
 pub const STATE_REPLACED: u32 = 32;
-/// A segment was missing before one that was carried, lost or never sent: the end of what the sender
-/// has sent is not proven.
+/// A segment was missing before one that was carried, lost or never sent: until the receiver has
+/// acknowledged all up to the end of that gap, the end of what the sender has sent is not proven.
 pub const STATE_GAP: u32 = 64;
 /// The daemon still has a socket on the leg of the sender; see [`Leaving`].
 pub const STATE_LEAVING: u32 = 16;
@@ -103,12 +104,16 @@ pub struct Leaving {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Handshake {
-    /// When its SYN passed, in nanoseconds of `CLOCK_MONOTONIC_COARSE`.
+    /// When its SYN passed, in nanoseconds of `CLOCK_MONOTONIC_COARSE`; 0 until it does.
     pub since: u64,
     /// The largest segment a broker says it takes (RFC 9293 section 3.7.1), in bytes; 0 until it does.
     pub mss: u32,
-    pub reserved: u32,
+    /// What the daemon wants of a SYN that it is about to send: see the `OFFER_` constants.
+    pub offer: u32,
 }
+
+/// No selective acknowledgments (RFC 2018), as the other leg has none.
+pub const OFFER_NO_SACK: u32 = 1;
 
 /// A key of the `BROKERS` map: where the daemon connects to.
 #[repr(C)]

@@ -10,7 +10,8 @@ pub enum Reason {
     TimeToLive,
     /// A reset or a FIN that this host would have sent on a live flow was dropped.
     StrayEnd,
-    /// A fragment or a packet with extension headers was left to the host.
+    /// A first fragment of a live flow, or a segment of one behind extension headers, was left to the
+    /// host.
     NotPlain,
 }
 

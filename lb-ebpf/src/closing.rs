@@ -11,6 +11,38 @@ use lb_common::flow::{
 use crate::maps::FLOWS;
 use crate::segment::{FIN, RST, Segment};
 
+/// Nobody sends further ahead of what is acknowledged: the largest window (RFC 7323 section 2.3).
+const LARGEST_WINDOW: u32 = 1 << 30;
+
+/// Moves the end of what the sender of `flow` has sent to `end`, raw, by a segment that began at
+/// `sequence`.
+///
+/// A segment that does not follow on the one before leaves a gap. It may be natural, or the segment
+/// forged by someone who knows the addresses of the connection, so it counts only where its receiver
+/// could take it; else a few of them could go all around sequence space.
+#[inline(always)]
+pub(crate) fn advance(flow: &mut Flow, sequence: u32, end: u32) {
+    let leaves_gap = is_after(sequence, flow.highest_sequence);
+    if leaves_gap || flow.state & STATE_GAP != 0 {
+        let Some(reverse) = FLOWS.get_ptr(FlowKey::reverse(flow)) else {
+            return;
+        };
+        // SAFETY: the map gave the pointer.
+        let acknowledged = acknowledged(flow, unsafe { &*reverse });
+        if is_after(end, acknowledged.wrapping_add(LARGEST_WINDOW)) {
+            return;
+        }
+        if is_filled(flow, acknowledged) {
+            flow.state &= !STATE_GAP;
+        }
+        if leaves_gap {
+            flow.state |= STATE_GAP;
+            flow.gap_end = sequence;
+        }
+    }
+    flow.highest_sequence = end;
+}
+
 /// Looks at a segment with FIN or RST, or at any after a FIN; `end` is where it ends, raw.
 #[inline(always)]
 pub(crate) fn observe(segment: &Segment, flow: &mut Flow, sequence: u32, end: u32) {
@@ -57,13 +89,29 @@ pub(crate) fn is_replaced(flow: *mut Flow, is_syn: bool) -> bool {
 
 /// Whether a reset is one that its receiver obeys: at what it has acknowledged (RFC 5961 section
 /// 3.2), or at the end of what the sender has sent, where the last segments are on their way. The
-/// latter counts only while every segment followed on the one before: else whoever knows the
-/// addresses of a connection could first move that end, and then hit it.
+/// latter counts only where that end is proven: else whoever knows the addresses of a connection
+/// could first move it, and then hit it.
 #[inline(always)]
 fn is_exact(flow: &Flow, reverse: &Flow, sequence: u32) -> bool {
-    let there = sequence.wrapping_add(flow.sequence_shift);
-    there == reverse.highest_acknowledgment
-        || flow.state & STATE_GAP == 0 && sequence == flow.highest_sequence
+    let acknowledged = acknowledged(flow, reverse);
+    sequence == acknowledged
+        || sequence == flow.highest_sequence
+            && (flow.state & STATE_GAP == 0 || is_filled(flow, acknowledged))
+}
+
+/// What the receiver of `flow` has acknowledged, in the numbers of its sender.
+#[inline(always)]
+fn acknowledged(flow: &Flow, reverse: &Flow) -> u32 {
+    reverse
+        .highest_acknowledgment
+        .wrapping_sub(flow.sequence_shift)
+}
+
+/// Whether the receiver has all that is before the end of the last gap. What was never sent it does
+/// not acknowledge, and an acknowledgment of more than was sent is forged.
+#[inline(always)]
+fn is_filled(flow: &Flow, acknowledged: u32) -> bool {
+    !is_after(flow.gap_end, acknowledged) && !is_after(acknowledged, flow.highest_sequence)
 }
 
 /// Whether the sender of `flow` has acknowledged all that was sent to it, the FIN included.

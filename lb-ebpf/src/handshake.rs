@@ -22,13 +22,23 @@ use crate::splice;
 const ECN: u8 = 0xc0;
 const ACCURATE_ECN: u8 = 0x01;
 
-/// Makes a SYN ask for neither timestamps nor ECN, and remembers that it passed here.
+/// What the daemon has said of the connection that it is about to open.
+#[inline(always)]
+pub(crate) fn offer(arriving: &FlowKey) -> u32 {
+    // SAFETY: the map gave the pointer.
+    HANDSHAKES
+        .get_ptr(arriving)
+        .map_or(0, |handshake| unsafe { (*handshake).offer })
+}
+
+/// Makes a SYN ask for neither timestamps nor ECN, nor for what `offer` forbids, and remembers that
+/// it passed here.
 ///
 /// `arriving` is the key under which segments of this peer arrive. A socket whose addresses were
 /// translated on the way (NAT), or whose packets take an interface without these programs, has other
 /// addresses than those that were seen here; what was not seen is not spliced.
 #[inline(always)]
-pub(crate) fn normalise(ctx: &TcContext, segment: &Segment, arriving: FlowKey) {
+pub(crate) fn normalise(ctx: &TcContext, segment: &Segment, arriving: FlowKey, offer: u32) {
     if splice::payload(ctx, segment).is_err() {
         // A SYN that is malformed is the host's to judge.
         return;
@@ -39,12 +49,13 @@ pub(crate) fn normalise(ctx: &TcContext, segment: &Segment, arriving: FlowKey) {
     let handshake = Handshake {
         since: now,
         mss: 0,
-        reserved: 0,
+        // The SYN may have to be sent again.
+        offer,
     };
     let _result = HANDSHAKES.insert(arriving, handshake, 0);
     if segment.header_bytes > TCP_BYTES as u32 {
         // It is not malformed, so its options can be read.
-        let _result = options::blank_timestamps(ctx, segment);
+        let _result = options::narrow(ctx, segment, offer);
     }
     clear_ecn(ctx, segment);
 }

@@ -58,8 +58,12 @@ mod programs {
         packet::gather_headers(&ctx);
         match segment::read(&ctx) {
             Content::Tcp(segment) => arrived(&ctx, &segment),
-            Content::NotPlain => {
-                reasons::count(Reason::NotPlain);
+            Content::NotPlain(key) => {
+                if let Some(flow) = FLOWS.get_ptr_mut(key)
+                    && !closing::is_replaced(flow, false)
+                {
+                    reasons::count(Reason::NotPlain);
+                }
                 TC_ACT_UNSPEC
             }
             Content::Icmp => too_big::pass_on_v4(&ctx),
@@ -77,7 +81,7 @@ mod programs {
             return splice::carry(ctx, segment, flow);
         }
         if asks && listeners::count_syn(ctx, segment) {
-            handshake::normalise(ctx, segment, segment.key);
+            handshake::normalise(ctx, segment, segment.key, 0);
         } else if segment.flags & (SYN | ACK) == SYN | ACK {
             handshake::answered(ctx, segment);
         }
@@ -94,7 +98,9 @@ mod programs {
         }
         match segment::read(&ctx) {
             Content::Tcp(segment) => leaves(&ctx, &segment),
-            Content::NotPlain | Content::Icmp | Content::Icmpv6 | Content::Other => TC_ACT_UNSPEC,
+            Content::NotPlain(_) | Content::Icmp | Content::Icmpv6 | Content::Other => {
+                TC_ACT_UNSPEC
+            }
         }
     }
 
@@ -113,7 +119,8 @@ mod programs {
                 port: u32::from(key.destination_port),
             };
             if BROKERS.get_ptr(broker).is_some() {
-                handshake::normalise(ctx, segment, arriving);
+                let offer = handshake::offer(&arriving);
+                handshake::normalise(ctx, segment, arriving, offer);
             }
         } else if segment.flags & (FIN | RST) != 0
             && let Some(flow) = FLOWS.get_ptr_mut(arriving)

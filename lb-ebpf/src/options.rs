@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::programs::TcContext;
-use lb_common::flow::{FLAG_NO_SACK, Flow};
+use lb_common::flow::{FLAG_NO_SACK, Flow, OFFER_NO_SACK};
 use lb_common::reason::Reason;
 
 use crate::segment::{Segment, TCP_BYTES};
@@ -21,6 +21,7 @@ const ROOM: usize = 64;
 const END: u8 = 0;
 const NOP: u8 = 1;
 const MSS: u8 = 2;
+const SACK_PERMITTED: u8 = 4;
 const SACK: u8 = 5;
 const TIMESTAMPS: u8 = 8;
 
@@ -28,13 +29,11 @@ const TIMESTAMPS: u8 = 8;
 const BLOCKS: usize = 4;
 /// Bytes of an MSS option.
 const MSS_BYTES: usize = 4;
-/// Bytes of a timestamps option.
+/// Bytes of a timestamps option, and of one that permits SACK.
 const TIMESTAMPS_BYTES: usize = 10;
+const SACK_PERMITTED_BYTES: usize = 2;
 
-/// The most options, NOPs among them, that leave room for one of those that are changed.
-const STEPS: usize = OPTIONS_BYTES - TIMESTAMPS_BYTES + 1;
-
-/// Options before and after a change, and the place of the one that changes.
+/// Options before and after a change, and the place of the one that is looked at.
 ///
 /// It is memory of a map, not of the stack, for the verifier's sake: it follows every value that it
 /// can know through every step of a loop, and it knows nothing of what is read from a map.
@@ -44,6 +43,10 @@ struct Scratch {
     new: [u8; ROOM],
     at: u32,
     size: u32,
+    /// Options that were changed.
+    changed: u32,
+    /// The smallest MSS, once there is one.
+    mss: u32,
 }
 
 /// One for each CPU; no program is interrupted by another on its CPU.
@@ -77,25 +80,21 @@ impl Scratch {
     }
 }
 
-/// Moves the edges of SACK blocks with the acknowledgment number, or blanks the option where the
-/// receiver did not agree to it.
+/// Moves the edges of SACK blocks with the acknowledgment number, or blanks them where the receiver
+/// did not agree to them.
 #[inline(always)]
 pub(crate) fn shift_sack(ctx: &TcContext, segment: &Segment, flow: &Flow) -> Result<(), Reason> {
     let shift = flow.acknowledgment_shift;
     let blank = flow.flags & FLAG_NO_SACK != 0;
-    edit(ctx, segment, SACK, |scratch| {
+    edit(ctx, segment, |scratch, kind| {
         let (start, size) = (scratch.at(), scratch.size());
-        if size % 8 != 2 {
-            // No list of blocks: the receiver does not read it either.
+        // A list of blocks; the receiver does not read it either where it is none.
+        if kind != SACK || size % 8 != 2 {
             return;
         }
+        scratch.changed = 1;
         if blank {
-            for n in 0..2 + 8 * BLOCKS {
-                if n < size {
-                    scratch.new[(start + n) & (ROOM - 1)] = NOP;
-                }
-            }
-            return;
+            return blank_option(scratch, 2 + 8 * BLOCKS);
         }
         for n in 0..2 * BLOCKS {
             if 2 + 4 * n + 4 <= size {
@@ -105,18 +104,30 @@ pub(crate) fn shift_sack(ctx: &TcContext, segment: &Segment, flow: &Flow) -> Res
     })
 }
 
-/// Takes the timestamps out of a SYN, so that neither leg has them (RFC 7323 section 3.2: an option
-/// that one side does not offer is not used).
+/// Takes out of a SYN what a leg is not to have: timestamps, and SACK where `offer` says so (RFC 7323
+/// section 3.2, RFC 2018 section 2: what one side does not offer is not used).
 #[inline(always)]
-pub(crate) fn blank_timestamps(ctx: &TcContext, segment: &Segment) -> Result<(), Reason> {
-    edit(ctx, segment, TIMESTAMPS, |scratch| {
-        let start = scratch.at();
-        if scratch.size() == TIMESTAMPS_BYTES {
-            for n in 0..TIMESTAMPS_BYTES {
-                scratch.new[(start + n) & (ROOM - 1)] = NOP;
-            }
+pub(crate) fn narrow(ctx: &TcContext, segment: &Segment, offer: u32) -> Result<(), Reason> {
+    let without_sack = offer & OFFER_NO_SACK != 0;
+    edit(ctx, segment, |scratch, kind| {
+        let is_timestamps = kind == TIMESTAMPS && scratch.size() == TIMESTAMPS_BYTES;
+        let is_sack = kind == SACK_PERMITTED && scratch.size() == SACK_PERMITTED_BYTES;
+        if is_timestamps || without_sack && is_sack {
+            scratch.changed = 1;
+            blank_option(scratch, TIMESTAMPS_BYTES);
         }
     })
+}
+
+/// Replaces an option of at most so many bytes by NOPs.
+#[inline(always)]
+fn blank_option(scratch: &mut Scratch, most: usize) {
+    let (start, size) = (scratch.at(), scratch.size());
+    for n in 0..most {
+        if n < size {
+            scratch.new[(start + n) & (ROOM - 1)] = NOP;
+        }
+    }
 }
 
 #[inline(always)]
@@ -135,47 +146,55 @@ fn shift_edge(scratch: &mut Scratch, at: usize, shift: u32) {
     options[(at + 3) & (ROOM - 1)] = d;
 }
 
-/// The largest segment that a SYN says its sender takes; what it means where it says nothing (RFC 9293
-/// section 3.7.1).
+/// The largest segment that a SYN says its sender takes, the smallest where it says several; what it
+/// means where it says nothing (RFC 9293 section 3.7.1).
 #[inline(always)]
 pub(crate) fn mss(ctx: &TcContext, segment: &Segment) -> u32 {
     let unsaid = if segment.is_v4 { 536 } else { 1220 };
-    let Ok(Some(scratch)) = locate(ctx, segment, MSS) else {
+    let Ok(Some(scratch)) = load(ctx, segment) else {
         return unsaid;
     };
-    let at = scratch.at();
-    if scratch.size() != MSS_BYTES {
-        return unsaid;
+    scratch.mss = u32::MAX;
+    walk(scratch, segment, |scratch, kind| {
+        if kind != MSS || scratch.size() != MSS_BYTES {
+            return;
+        }
+        let at = scratch.at();
+        let said = u32::from(u16::from_be_bytes([
+            scratch.old[(at + 2) & (ROOM - 1)],
+            scratch.old[(at + 3) & (ROOM - 1)],
+        ]));
+        scratch.mss = scratch.mss.min(said);
+    });
+    if scratch.mss == u32::MAX {
+        unsaid
+    } else {
+        scratch.mss
     }
-    u32::from(u16::from_be_bytes([
-        scratch.old[(at + 2) & (ROOM - 1)],
-        scratch.old[(at + 3) & (ROOM - 1)],
-    ]))
 }
 
-/// Finds the option of one kind and lets `change` rewrite it; its bytes keep their places.
+/// Lets `change` rewrite options, which keep their places; it sees each but NOPs.
 #[inline(always)]
 fn edit(
     ctx: &TcContext,
     segment: &Segment,
-    kind: u8,
-    change: impl Fn(&mut Scratch),
+    change: impl Fn(&mut Scratch, u8),
 ) -> Result<(), Reason> {
-    let Some(scratch) = locate(ctx, segment, kind)? else {
+    let Some(scratch) = load(ctx, segment)? else {
         return Ok(());
     };
     scratch.new = scratch.old;
-    change(scratch);
+    scratch.changed = 0;
+    walk(scratch, segment, change);
+    if scratch.changed == 0 {
+        return Ok(());
+    }
     store(ctx, segment, scratch)
 }
 
-/// Reads the options and finds the first of one kind, if there is one.
+/// Reads the options, where there are any.
 #[inline(always)]
-fn locate(
-    ctx: &TcContext,
-    segment: &Segment,
-    kind: u8,
-) -> Result<Option<&'static mut Scratch>, Reason> {
+fn load(ctx: &TcContext, segment: &Segment) -> Result<Option<&'static mut Scratch>, Reason> {
     let length = (segment.header_bytes as usize).wrapping_sub(TCP_BYTES);
     if length == 0 || length > OPTIONS_BYTES {
         return Ok(None);
@@ -193,34 +212,32 @@ fn locate(
     if loaded != 0 {
         return Err(Reason::BadLength);
     }
-    Ok(find(scratch, length, kind).then_some(scratch))
+    Ok(Some(scratch))
 }
 
-/// Looks for the first option of a kind; there is none behind options that are malformed.
+/// Shows every option but NOPs, up to one that is malformed: nothing behind that is an option.
 #[inline(always)]
-fn find(scratch: &mut Scratch, length: usize, kind: u8) -> bool {
+fn walk(scratch: &mut Scratch, segment: &Segment, visit: impl Fn(&mut Scratch, u8)) {
+    let length = (segment.header_bytes as usize).wrapping_sub(TCP_BYTES);
     scratch.set_at(0);
-    for _ in 0..STEPS {
+    for _ in 0..OPTIONS_BYTES {
         let at = scratch.at();
         if at >= length {
-            return false;
+            return;
         }
-        let found = scratch.old[at];
-        if found == NOP {
+        let kind = scratch.old[at];
+        if kind == NOP {
             scratch.set_at(at + 1);
             continue;
         }
         let size = usize::from(scratch.old[(at + 1) & (ROOM - 1)]);
-        if found == END || size < 2 || at + size > length {
-            return false;
+        if kind == END || size < 2 || at + size > length {
+            return;
         }
-        if found == kind {
-            scratch.set_size(size);
-            return true;
-        }
-        scratch.set_at(at + size);
+        scratch.set_size(size);
+        visit(scratch, kind);
+        scratch.set_at(scratch.at() + scratch.size());
     }
-    false
 }
 
 #[inline(always)]

@@ -19,14 +19,19 @@ pub(crate) const TCP_BYTES: usize = 20;
 const IPV6_BYTES: usize = 40;
 /// "More fragments" and the fragment offset, as they lie in memory (RFC 791 section 3.1).
 pub(crate) const FRAGMENT: u16 = 0x3fff_u16.to_be();
+/// The offset alone.
+const FRAGMENT_OFFSET: u16 = 0x1fff_u16.to_be();
+/// Extension headers that are looked behind, more than anybody sends.
+const EXTENSIONS: usize = 4;
 /// Bytes 8 to 11 of an IPv4-mapped address, as they lie in memory (RFC 4291 section 2.5.5.2).
 pub(crate) const MAPPED: u32 = 0x0000_ffff_u32.to_be();
 
 /// What travels in a packet.
 pub(crate) enum Content {
     Tcp(Segment),
-    /// A fragment, or TCP behind IPv6 extension headers: not ours to rewrite.
-    NotPlain,
+    /// The first fragment of a segment, or one behind IPv6 extension headers: not ours to rewrite.
+    /// Later fragments do not say whose they are.
+    NotPlain(FlowKey),
     /// ICMP for IPv4 or IPv6.
     Icmp,
     Icmpv6,
@@ -88,8 +93,8 @@ fn read_v4(ctx: &TcContext) -> Option<Content> {
     if protocol != IpProto::Tcp as u8 {
         return None;
     }
-    if fragment & FRAGMENT != 0 {
-        return Some(Content::NotPlain);
+    if fragment & FRAGMENT_OFFSET != 0 {
+        return None;
     }
     let header_bytes = usize::from(first & 0x0f) * 4;
     if header_bytes < 20 {
@@ -98,6 +103,9 @@ fn read_v4(ctx: &TcContext) -> Option<Content> {
     // SAFETY: as above.
     let (source, destination) = unsafe { ((*words)[3], (*words)[4]) };
     let addresses = [0, 0, MAPPED, source, 0, 0, MAPPED, destination];
+    if fragment & FRAGMENT != 0 {
+        return not_plain(ctx, &addresses, ETHERNET_BYTES + header_bytes);
+    }
     let bytes = u32::from(u16::from_be(length)).saturating_sub(header_bytes as u32);
     segment(ctx, &addresses, ETHERNET_BYTES + header_bytes, bytes, true)
 }
@@ -114,21 +122,50 @@ fn read_v6(ctx: &TcContext) -> Option<Content> {
     if next_header == IpProto::Ipv6Icmp as u8 {
         return Some(Content::Icmpv6);
     }
-    if next_header != IpProto::Tcp as u8 {
-        return is_extension(next_header).then_some(Content::NotPlain);
-    }
-    let [high, low, ..] = words[1].to_ne_bytes();
-    let bytes = u32::from(u16::from_be_bytes([high, low]));
     let addresses = [
         words[2], words[3], words[4], words[5], words[6], words[7], words[8], words[9],
     ];
+    if next_header != IpProto::Tcp as u8 {
+        return behind_extensions(ctx, next_header, &addresses);
+    }
+    let [high, low, ..] = words[1].to_ne_bytes();
+    let bytes = u32::from(u16::from_be_bytes([high, low]));
     segment(ctx, &addresses, ETHERNET_BYTES + IPV6_BYTES, bytes, false)
 }
 
 /// Hop-by-hop options, routing, fragment, destination options (RFC 8200 section 4).
 #[inline(always)]
-fn is_extension(next_header: u8) -> bool {
-    matches!(next_header, 0 | 43 | 44 | 60)
+fn behind_extensions(ctx: &TcContext, first: u8, addresses: &[u32; 8]) -> Option<Content> {
+    const FRAGMENT_HEADER: u8 = 44;
+    let mut next_header = first;
+    let mut offset = ETHERNET_BYTES + IPV6_BYTES;
+    for _ in 0..EXTENSIONS {
+        if !matches!(next_header, 0 | 43 | FRAGMENT_HEADER | 60) {
+            return None;
+        }
+        let header = packet::at::<[u8; 4]>(ctx, offset)?;
+        // SAFETY: `at` checked 4 bytes.
+        let [next, length, f0, f1] = unsafe { *header };
+        if next_header != FRAGMENT_HEADER {
+            offset += 8 + 8 * usize::from(length);
+        } else if u16::from_be_bytes([f0, f1]) >> 3 == 0 {
+            offset += 8;
+        } else {
+            return None;
+        }
+        if next == IpProto::Tcp as u8 {
+            return not_plain(ctx, addresses, offset);
+        }
+        next_header = next;
+    }
+    None
+}
+
+#[inline(always)]
+fn not_plain(ctx: &TcContext, addresses: &[u32; 8], tcp: usize) -> Option<Content> {
+    let ports = packet::at::<u32>(ctx, tcp)?;
+    // SAFETY: `at` checked 4 bytes.
+    Some(Content::NotPlain(key(addresses, unsafe { *ports })))
 }
 
 #[inline(always)]
@@ -142,21 +179,26 @@ fn segment(
     let words = packet::at::<[u32; 5]>(ctx, tcp)?;
     // SAFETY: `at` checked 20 bytes.
     let (ports, offset_and_flags) = unsafe { ((*words)[0], (*words)[3].to_ne_bytes()) };
-    let [s0, s1, d0, d1] = ports.to_ne_bytes();
-    let [source, destination] = pair_of_addresses(addresses);
     Some(Content::Tcp(Segment {
-        key: FlowKey {
-            source,
-            destination,
-            source_port: u16::from_be_bytes([s0, s1]),
-            destination_port: u16::from_be_bytes([d0, d1]),
-        },
+        key: key(addresses, ports),
         is_v4,
         tcp,
         bytes,
         header_bytes: u32::from(offset_and_flags[0] >> 4) * 4,
         flags: offset_and_flags[1],
     }))
+}
+
+#[inline(always)]
+fn key(addresses: &[u32; 8], ports: u32) -> FlowKey {
+    let [s0, s1, d0, d1] = ports.to_ne_bytes();
+    let [source, destination] = pair_of_addresses(addresses);
+    FlowKey {
+        source,
+        destination,
+        source_port: u16::from_be_bytes([s0, s1]),
+        destination_port: u16::from_be_bytes([d0, d1]),
+    }
 }
 
 /// Source and destination from their words in memory order.

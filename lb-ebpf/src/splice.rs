@@ -210,10 +210,7 @@ fn observe(segment: &Segment, flow: &mut Flow, sequence: u32, acknowledgment: u3
     let fin = u32::from(segment.flags & FIN != 0);
     let end = sequence.wrapping_add(payload).wrapping_add(fin);
     if segment.flags & (SYN | RST) == 0 && is_after(end, flow.highest_sequence) {
-        if is_after(sequence, flow.highest_sequence) {
-            flow.state |= STATE_GAP;
-        }
-        flow.highest_sequence = end;
+        closing::advance(flow, sequence, end);
     }
     if segment.flags & (FIN | RST) != 0 || flow.state & !(STATE_LEAVING | STATE_GAP) != 0 {
         closing::observe(segment, flow, sequence, end);

@@ -113,7 +113,7 @@ pub fn flow(key: FlowKey, from: SocketAddr, to: SocketAddr, shifts: [u32; 2]) ->
         highest_sequence: 0,
         highest_acknowledgment: 0,
         state: 0,
-        reserved_state: 0,
+        gap_end: 0,
     }
 }
 

@@ -216,3 +216,127 @@ fn a_direction_without_the_other_is_carried_to_its_end() {
     assert_eq!(ground.flow(&ends.up()).unwrap().state, 0);
     assert_eq!(ground.flow(&ends.up()).unwrap().packets, 2);
 }
+
+/// A segment of so many bytes from `ahead` on.
+fn data(ends: &Ends, ahead: u32, bytes: usize) -> Frame {
+    Frame {
+        payload: vec![1; bytes],
+        ..client(ends, ahead, 0)
+    }
+}
+
+#[test]
+fn a_reset_behind_a_gap_that_was_filled_is_the_end() {
+    for family in Family::BOTH {
+        let (ends, mut ground) = need!(quiet(family));
+        // What came between was lost before it got here, and comes later.
+        ground.send(data(&ends, 100, 50), ACK);
+        assert_eq!(ground.states(&ends), [STATE_GAP, 0]);
+        ground.send(data(&ends, 0, 100), ACK);
+        ground.send(client(&ends, 150, 0), RST);
+        assert_eq!(ground.states(&ends), [STATE_GAP, 0], "not yet acknowledged");
+
+        ground.send(broker(&ends, 0, 99), ACK);
+        ground.send(client(&ends, 150, 0), RST);
+        assert_eq!(ground.states(&ends), [STATE_GAP, 0], "not to its end");
+        ground.send(broker(&ends, 0, 100), ACK);
+        ground.send(client(&ends, 150, 0), RST);
+
+        assert_eq!(
+            ground.states(&ends),
+            [STATE_GAP | STATE_CLOSED, STATE_CLOSED]
+        );
+    }
+}
+
+#[test]
+fn a_gap_is_forgotten_when_it_was_filled() {
+    let (ends, mut ground) = need!(quiet(Family::V4));
+    ground.send(data(&ends, 100, 50), ACK);
+    ground.send(data(&ends, 0, 100), ACK);
+    ground.send(broker(&ends, 0, 150), ACK);
+
+    ground.send(data(&ends, 150, 50), ACK);
+
+    assert_eq!(ground.states(&ends), [0, 0]);
+    ground.send(client(&ends, 200, 0), RST);
+    assert_eq!(ground.states(&ends), [STATE_CLOSED, STATE_CLOSED]);
+}
+
+#[test]
+fn the_last_of_several_gaps_counts() {
+    let (ends, mut ground) = need!(quiet(Family::V6));
+    ground.send(data(&ends, 100, 50), ACK);
+    ground.send(data(&ends, 200, 50), ACK);
+    ground.send(broker(&ends, 0, 150), ACK);
+
+    ground.send(client(&ends, 250, 0), RST);
+    assert_eq!(ground.states(&ends), [STATE_GAP, 0]);
+    ground.send(broker(&ends, 0, 250), ACK);
+    ground.send(client(&ends, 250, 0), RST);
+
+    assert_eq!(
+        ground.states(&ends),
+        [STATE_GAP | STATE_CLOSED, STATE_CLOSED]
+    );
+}
+
+/// The broker has not acknowledged the last bytes of the client.
+fn unacknowledged() -> Result<(Ends, Ground), String> {
+    let (ends, mut ground) = quiet(Family::V4)?;
+    ground.send(data(&ends, 0, 100), ACK);
+    Ok((ends, ground))
+}
+
+#[test]
+fn forged_segments_do_not_go_around_sequence_space() {
+    for step in [
+        1 << 20,
+        (1 << 28) - 3,
+        (1 << 29) - 3,
+        (1 << 30) - 101,
+        (1 << 30) + 1,
+        0x7fff_ffff,
+    ] {
+        let (ends, mut ground) = need!(unacknowledged());
+        let mut ahead = 100_u32;
+        for _ in 0..16 {
+            ahead = ahead.wrapping_add(step);
+            ground.send(data(&ends, ahead, 1), ACK);
+            ground.send(client(&ends, ahead.wrapping_add(1), 0), RST);
+            let closed = ground.states(&ends)[0] & STATE_CLOSED;
+            assert_eq!(closed, 0, "{step:x} by {step:x}, at {ahead:x}");
+        }
+        // Where the broker has got to, it is obeyed all the same.
+        ground.send(client(&ends, 0, 0), RST);
+        assert_eq!(ground.states(&ends)[0] & STATE_CLOSED, STATE_CLOSED);
+    }
+}
+
+#[test]
+fn forged_acknowledgments_fill_no_gap() {
+    let (ends, mut ground) = need!(unacknowledged());
+    ground.send(data(&ends, 1_000_000, 1), ACK);
+
+    for acknowledged in [1_000_002, 1 << 29, 0x7fff_0000] {
+        ground.send(broker(&ends, 0, acknowledged), ACK);
+        ground.send(client(&ends, 1_000_001, 0), RST);
+        assert_eq!(ground.states(&ends), [STATE_GAP, 0], "{acknowledged:x}");
+    }
+}
+
+#[test]
+fn what_no_window_could_take_is_not_noticed() {
+    let (ends, mut ground) = need!(quiet(Family::V6));
+    for (ahead, is_noticed) in [
+        ((1 << 30) + 1, false),
+        (0x7fff_ffff - 1, false),
+        (1 << 30, false),
+        ((1 << 30) - 1, true),
+    ] {
+        ground.send(data(&ends, ahead, 1), ACK);
+        let highest = ground.flow(&ends.up()).unwrap().highest_sequence;
+        let wanted = if is_noticed { ahead + 1 } else { 0 };
+        assert_eq!(highest.wrapping_sub(FROM_CLIENT), wanted, "{ahead:x}");
+    }
+}

@@ -7,7 +7,7 @@ use harness::frame::Frame;
 use harness::kernel_half::{KernelHalf, flow, key};
 use harness::prog_run::{DROP, Packet, REDIRECT, Ran, Sum};
 use lb_common::address::mapped;
-use lb_common::flow::{BrokerKey, FLAG_FROM_CLIENT, Flow, FlowKey, Leaving};
+use lb_common::flow::{BrokerKey, FLAG_FROM_CLIENT, Flow, FlowKey, Handshake, Leaving};
 use lb_common::listener::{ListenerCount, ListenerKey};
 use lb_common::reason::Reason;
 
@@ -102,6 +102,17 @@ impl Ground {
         self.model.brokers.push(key);
     }
 
+    /// The daemon says of a connection to a broker what its SYN may offer.
+    pub(crate) fn announce(&mut self, key: FlowKey, offer: u32) {
+        let handshake = Handshake {
+            since: 0,
+            mss: 0,
+            offer,
+        };
+        self.kernel.handshakes.insert(key, handshake, 0).unwrap();
+        self.model.offers.insert(key, offer);
+    }
+
     pub(crate) fn syns(&self, address: SocketAddr) -> u64 {
         let key = ListenerKey {
             address: mapped(address.ip()),
@@ -186,7 +197,7 @@ fn checksums(bytes: &[u8]) -> Vec<usize> {
     match Content::of(bytes) {
         Content::Tcp(parts) => vec![24, parts.tcp + 16],
         Content::Icmp => vec![24, 36, 52, 56],
-        Content::NotPlain | Content::Other => Vec::new(),
+        Content::NotPlain(_) | Content::Other => Vec::new(),
     }
 }
 

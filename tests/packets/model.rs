@@ -6,15 +6,17 @@ use std::collections::HashMap;
 use harness::frame::{ACK, FIN, HOST, RST, SYN};
 use harness::prog_run::{DROP, PASS, REDIRECT};
 use lb_common::flow::{
-    BrokerKey, FLAG_NO_SACK, Flow, FlowKey, Leaving, STATE_CLOSED, STATE_FIN,
-    STATE_FIN_ACKNOWLEDGED, STATE_GAP, STATE_LEAVING, STATE_PEER_FIN, STATE_REPLACED,
+    BrokerKey, FLAG_NO_SACK, Flow, FlowKey, Leaving, OFFER_NO_SACK, STATE_CLOSED, STATE_FIN,
+    STATE_LEAVING, STATE_PEER_FIN, STATE_REPLACED,
 };
 use lb_common::listener::ListenerKey;
 use lb_common::reason::Reason;
 
+use crate::icmp;
+use crate::options::{self, SACK_PERMITTED, TIMESTAMPS};
 use crate::parts::{Content, Parts};
+use crate::progress::{advance, finish, is_after, is_proven};
 use crate::sums::{adjust, get16, get32, put16, put32};
-use crate::{icmp, options};
 
 /// The maps of the kernel half.
 #[derive(Debug, Default)]
@@ -23,6 +25,8 @@ pub(crate) struct Model {
     pub leaving: HashMap<FlowKey, Leaving>,
     pub listeners: Vec<ListenerKey>,
     pub brokers: Vec<BrokerKey>,
+    /// What the daemon has said of connections that it opens.
+    pub offers: HashMap<FlowKey, u32>,
     pub reasons: [u64; Reason::COUNT],
 }
 
@@ -35,8 +39,10 @@ impl Model {
         }
         match Content::of(packet) {
             Content::Tcp(parts) => self.segment_arrives(packet, &parts),
-            Content::NotPlain => {
-                self.count(Reason::NotPlain);
+            Content::NotPlain(key) => {
+                if self.flows.contains_key(&key) && !self.finds(&key, STATE_REPLACED) {
+                    self.count(Reason::NotPlain);
+                }
                 PASS
             }
             Content::Icmp => icmp::pass_on(packet, &self.flows),
@@ -49,22 +55,23 @@ impl Model {
         let Content::Tcp(parts) = Content::of(packet) else {
             return PASS;
         };
-        if parts.flags & (SYN | ACK) == SYN {
-            let key = BrokerKey {
-                address: parts.key.destination,
-                port: parts.key.destination_port.into(),
-            };
-            if self.brokers.contains(&key) {
-                normalise(packet, &parts);
-            }
-            return PASS;
-        }
         let arriving = FlowKey {
             source: parts.key.destination,
             destination: parts.key.source,
             source_port: parts.key.destination_port,
             destination_port: parts.key.source_port,
         };
+        if parts.flags & (SYN | ACK) == SYN {
+            let key = BrokerKey {
+                address: parts.key.destination,
+                port: parts.key.destination_port.into(),
+            };
+            if self.brokers.contains(&key) {
+                let offer = self.offers.get(&arriving).copied().unwrap_or_default();
+                normalise(packet, &parts, offer);
+            }
+            return PASS;
+        }
         let ends = parts.flags & (FIN | RST) != 0;
         let is_live = self.flows.contains_key(&arriving) && !self.finds(&arriving, STATE_REPLACED);
         if !ends || !is_live || parts.flags & RST == 0 && self.daemon_finishes(&arriving) {
@@ -92,7 +99,7 @@ impl Model {
             return self.carry(packet, parts);
         }
         if asks && self.is_listened_on(parts) {
-            normalise(packet, parts);
+            normalise(packet, parts, 0);
         }
         PASS
     }
@@ -204,17 +211,15 @@ impl Model {
         if has(ACK) && self.may_acknowledge(&parts.key, acknowledgment) {
             flow.highest_acknowledgment = later(acknowledgment, flow.highest_acknowledgment);
         }
-        if !has(SYN) && !has(RST) {
-            if is_after(sequence, flow.highest_sequence) && is_after(end, flow.highest_sequence) {
-                flow.state |= STATE_GAP;
-            }
-            flow.highest_sequence = later(end, flow.highest_sequence);
-        }
         let opposite = reverse(&flow);
+        let back = self.flows.get(&opposite).copied();
+        if !has(SYN) && !has(RST) && is_after(end, flow.highest_sequence) {
+            advance(&mut flow, back.as_ref(), sequence, end);
+        }
         if let Some(back) = self.flows.get_mut(&opposite) {
             if has(RST) {
                 let there = sequence.wrapping_add(flow.sequence_shift);
-                let is_at_end = flow.state & STATE_GAP == 0 && sequence == flow.highest_sequence;
+                let is_at_end = sequence == flow.highest_sequence && is_proven(&flow, back);
                 if there == back.highest_acknowledgment || is_at_end {
                     flow.state |= STATE_CLOSED;
                     back.state |= STATE_CLOSED;
@@ -224,24 +229,6 @@ impl Model {
             }
         }
         self.flows.insert(parts.key, flow);
-    }
-}
-
-/// Follows FINs and what acknowledges them: `end` is where a segment with FIN ends.
-fn finish(flow: &mut Flow, back: &mut Flow, end: Option<u32>) {
-    if end == Some(flow.highest_sequence) {
-        flow.state |= STATE_FIN;
-        back.state |= STATE_PEER_FIN;
-    }
-    let acknowledged = flow
-        .highest_acknowledgment
-        .wrapping_add(flow.acknowledgment_shift);
-    if flow.state & STATE_PEER_FIN != 0 && !is_after(back.highest_sequence, acknowledged) {
-        back.state |= STATE_FIN_ACKNOWLEDGED;
-    }
-    if flow.state & back.state & STATE_FIN_ACKNOWLEDGED != 0 {
-        flow.state |= STATE_CLOSED;
-        back.state |= STATE_CLOSED;
     }
 }
 
@@ -283,14 +270,17 @@ fn window(announced: u16, flow: &Flow) -> u16 {
 }
 
 /// Neither timestamps nor ECN in any of its forms (RFC 3168 section 6.1.1, RFC 9768 section 3.1).
-fn normalise(packet: &mut [u8], parts: &Parts) {
+fn normalise(packet: &mut [u8], parts: &Parts, offer: u32) {
     if parts.payload.is_none() {
         return;
     }
     let before = packet.to_vec();
     packet[parts.tcp + 12] &= !0x01;
     packet[parts.tcp + 13] &= !0xc0;
-    options::blank_timestamps(&mut packet[parts.options()]);
+    options::blank(&mut packet[parts.options()], TIMESTAMPS);
+    if offer & OFFER_NO_SACK != 0 {
+        options::blank(&mut packet[parts.options()], SACK_PERMITTED);
+    }
     adjust(packet, &before, parts);
 }
 
@@ -301,11 +291,6 @@ fn reverse(flow: &Flow) -> FlowKey {
         source_port: flow.destination_port,
         destination_port: flow.source_port,
     }
-}
-
-/// RFC 9293 section 3.4: within half of the sequence space ahead.
-fn is_after(a: u32, b: u32) -> bool {
-    (1..1 << 31).contains(&a.wrapping_sub(b))
 }
 
 fn later(a: u32, b: u32) -> u32 {

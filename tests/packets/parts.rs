@@ -10,7 +10,8 @@ use crate::sums::get16;
 /// What a packet holds, as far as the kernel half tells apart.
 pub(crate) enum Content {
     Tcp(Parts),
-    NotPlain,
+    /// Ports are in it, but no header that could be rewritten.
+    NotPlain(FlowKey),
     Icmp,
     Other,
 }
@@ -53,9 +54,10 @@ impl Content {
             6 => {}
             _ => return None,
         }
-        // "More fragments" or an offset.
-        if get16(header, 6) & 0x3fff != 0 {
-            return Some(Self::NotPlain);
+        let fragment = get16(header, 6);
+        // Behind an offset there are no ports.
+        if fragment & 0x1fff != 0 {
+            return None;
         }
         let header_bytes = usize::from(header[0] & 15) * 4;
         if header_bytes < 20 {
@@ -68,14 +70,18 @@ impl Content {
             address[12..].copy_from_slice(&header[at..at + 4]);
             address
         };
-        Parts {
+        let parts = Parts {
             is_v4: true,
             hops: ETHERNET + 8,
             addresses: ETHERNET + 12,
             tcp: ETHERNET + header_bytes,
             ..Parts::between(mapped(12), mapped(16))
+        };
+        // "More fragments".
+        if fragment & 0x2000 != 0 {
+            return parts.not_plain(packet);
         }
-        .with_tcp(packet, said.checked_sub(header_bytes))
+        parts.with_tcp(packet, said.checked_sub(header_bytes))
     }
 
     /// RFC 8200 section 3 and 4.
@@ -84,24 +90,51 @@ impl Content {
         if header[0] >> 4 != 6 {
             return None;
         }
-        match header[6] {
-            6 => {}
-            58 => return Some(Self::Icmp),
-            0 | 43 | 44 | 60 => return Some(Self::NotPlain),
-            _ => return None,
+        if header[6] == 58 {
+            return Some(Self::Icmp);
         }
         let address = |at: usize| header[at..at + 16].try_into().expect("it is as long");
-        Parts {
+        let mut parts = Parts {
             hops: ETHERNET + 7,
             addresses: ETHERNET + 8,
             tcp: ETHERNET + 40,
             ..Parts::between(address(8), address(24))
+        };
+        if header[6] == 6 {
+            return parts.with_tcp(packet, Some(get16(header, 4).into()));
         }
-        .with_tcp(packet, Some(get16(header, 4).into()))
+        parts.tcp = behind_extensions(packet, header[6])?;
+        parts.not_plain(packet)
     }
 }
 
+/// Where TCP begins behind one to four extension headers (RFC 8200 section 4).
+fn behind_extensions(packet: &[u8], first: u8) -> Option<usize> {
+    let (mut at, mut kind) = (ETHERNET + 40, first);
+    for _ in 0..4 {
+        let header = packet.get(at..at + 4)?;
+        at += match kind {
+            0 | 43 | 60 => 8 * (1 + usize::from(header[1])),
+            // The thirteen highest bits are the offset.
+            44 if get16(header, 2) < 8 => 8,
+            _ => return None,
+        };
+        kind = header[0];
+        if kind == 6 {
+            return Some(at);
+        }
+    }
+    None
+}
+
 impl Parts {
+    fn not_plain(mut self, packet: &[u8]) -> Option<Content> {
+        let ports = packet.get(self.tcp..self.tcp + 4)?;
+        self.key.source_port = get16(ports, 0);
+        self.key.destination_port = get16(ports, 2);
+        Some(Content::NotPlain(self.key))
+    }
+
     fn between(source: [u8; 16], destination: [u8; 16]) -> Self {
         Self {
             is_v4: false,

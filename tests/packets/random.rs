@@ -2,7 +2,7 @@
 
 use harness::bed::Family;
 use harness::frame::{ACK, ETHERNET, FIN, Frame, RST, SYN};
-use lb_common::flow::{FLAG_NO_SACK, Flow, FlowKey, Leaving};
+use lb_common::flow::{FLAG_NO_SACK, Flow, FlowKey, Leaving, OFFER_NO_SACK};
 
 use crate::ground::{Ends, Ground, Way};
 use crate::sums::put16;
@@ -52,6 +52,8 @@ impl Random {
             ground.put(key, flow);
             let until = near(self, flow.highest_acknowledgment);
             let may_finish = u32::from(self.one_in(2));
+            let offer = self.pick(&[0, OFFER_NO_SACK]);
+            ground.announce(key, offer);
             if self.one_in(2) {
                 ground.leave(key, Leaving { until, may_finish });
             } else if ground.model.leaving.remove(&key).is_some() {
@@ -61,14 +63,16 @@ impl Random {
     }
 
     fn flow(&mut self, flow: Flow) -> Flow {
+        let sent = self.number();
         Flow {
             sequence_shift: self.number(),
             acknowledgment_shift: self.number(),
             window_left: self.byte() % 15,
             window_right: self.byte() % 15,
             flags: flow.flags | self.pick(&[0, FLAG_NO_SACK]),
-            highest_sequence: self.number(),
+            highest_sequence: sent,
             highest_acknowledgment: self.number(),
+            gap_end: sent.wrapping_sub(self.number() % 3),
             state: if self.one_in(2) {
                 0
             } else {

@@ -171,3 +171,49 @@ fn options_that_are_malformed_are_carried_as_they_are() {
         }
     }
 }
+
+#[test]
+fn every_option_of_a_list_is_looked_at() {
+    let lists = [
+        vec![Piece::Sack(1), Piece::Sack(1)],
+        vec![Piece::Sack(1), Piece::Sack(2)],
+        vec![Piece::Sack(2), Piece::Nops(2), Piece::Sack(1)],
+        vec![Piece::Sack(1), Piece::Sack(1), Piece::Sack(1)],
+        vec![Piece::Nops(1), Piece::Sack(1), UNKNOWN, Piece::Sack(1)],
+        vec![EMPTY_UNKNOWN, Piece::Sack(1), TIMESTAMPS, Piece::Sack(1)],
+        vec![
+            Piece::Sack(1),
+            Piece::Sack(1),
+            Piece::Sack(1),
+            Piece::Sack(1),
+        ],
+    ];
+    for (edges, flags) in [(Edges::Moved, 0), (Edges::Blank, FLAG_NO_SACK)] {
+        let ends = Ends::of(Family::V4);
+        let mut ground = need!(Ground::with(&ends));
+        ground.change(ends.up(), |flow| flow.flags |= flags);
+        for list in &lists {
+            let mut arrives = ends.client_sends(1, 1);
+            arrives.options = options(list, Edges::Raw, NOP).expect("it fits");
+            let mut leaves = ends.broker_gets(1, 1);
+            leaves.options = options(list, edges, NOP).expect("it fits");
+            ground.carries(&arrives.bytes(), &leaves.bytes(), &format!("{list:?}"));
+        }
+    }
+}
+
+#[test]
+fn what_is_before_a_malformed_option_is_still_an_option() {
+    let ends = Ends::of(Family::V6);
+    let mut ground = need!(Ground::with(&ends));
+    let behind: [u8; 10] = [253, 0, 5, 10, 1, 2, 3, 4, 5, 6];
+    let [mut arrives, mut leaves] = [ends.client_sends(1, 1), ends.broker_gets(1, 1)];
+    arrives.options = [sack(1, Edges::Raw), behind.to_vec()].concat();
+    leaves.options = [sack(1, Edges::Moved), behind.to_vec()].concat();
+
+    ground.carries(
+        &arrives.bytes(),
+        &leaves.bytes(),
+        "one, and one that is none",
+    );
+}

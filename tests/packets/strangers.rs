@@ -4,6 +4,7 @@ use harness::bed::Family;
 use harness::frame::{ACK, ETHERNET, FIN, RST, SYN};
 use harness::need;
 use harness::prog_run::{PASS, REDIRECT};
+use lb_common::flow::STATE_REPLACED;
 use lb_common::reason::Reason;
 
 use crate::ground::{Ends, Ground, Way};
@@ -99,7 +100,7 @@ fn what_is_not_of_the_version_it_claims_to_be_passes() {
 }
 
 #[test]
-fn fragments_pass_and_are_counted() {
+fn fragments_pass_and_the_first_of_a_flow_is_counted() {
     let ends = Ends::of(Family::V4);
     let mut ground = need!(Ground::with(&ends));
     let whole = ends.client_sends(1, 1).bytes();
@@ -108,17 +109,24 @@ fn fragments_pass_and_are_counted() {
         put16(&mut packet, ETHERNET + 6, field);
         packet
     };
-    // First, middle, last; the smallest and the largest offset.
-    for field in [
-        0x2000, 0x20b9, 0x00b9, 0x2001, 0x0001, 0x1fff, 0x3fff, 0x6000,
-    ] {
-        passes(
-            &mut ground,
-            &with(field),
-            &format!("fragment field {field:04x}"),
-        );
+    // First; middle and last, of which nobody knows whose they are; the largest offset.
+    let fields = [
+        (0x2000, 1),
+        (0x6000, 1),
+        (0x20b9, 0),
+        (0x00b9, 0),
+        (0x2001, 0),
+        (0x0001, 0),
+        (0x1fff, 0),
+        (0x3fff, 0),
+    ];
+    for (field, counts) in fields {
+        let before = ground.kernel.reason(Reason::NotPlain);
+        let name = format!("fragment field {field:04x}");
+        passes(&mut ground, &with(field), &name);
+        let counted = ground.kernel.reason(Reason::NotPlain) - before;
+        assert_eq!(counted, counts, "{name}");
     }
-    assert_eq!(ground.kernel.reason(Reason::NotPlain), 8);
     // "Don't fragment" and the reserved bit make no fragment.
     for field in [0, 0x4000, 0x8000] {
         assert_eq!(
@@ -131,18 +139,82 @@ fn fragments_pass_and_are_counted() {
 }
 
 #[test]
-fn extension_headers_pass_and_are_counted() {
+fn fragments_of_others_are_not_counted() {
+    let ends = Ends::of(Family::V4);
+    let mut ground = need!(Ground::with(&ends));
+    let mut frame = ends.client_sends(1, 1);
+    frame.from.set_port(frame.from.port() ^ 1);
+    let mut packet = frame.bytes();
+    put16(&mut packet, ETHERNET + 6, 0x2000);
+
+    passes(&mut ground, &packet, "of a stranger");
+    ground.change(ends.up(), |flow| flow.state |= STATE_REPLACED);
+    let mut packet = ends.client_sends(1, 1).bytes();
+    put16(&mut packet, ETHERNET + 6, 0x2000);
+    passes(&mut ground, &packet, "of a flow that is not found any more");
+
+    assert_eq!(ground.kernel.reason(Reason::NotPlain), 0);
+    ground.compare_reasons();
+}
+
+/// A segment behind headers, each with its number.
+fn behind(segment: &[u8], headers: &[(u8, &[u8])]) -> Vec<u8> {
+    let (network, tcp) = segment.split_at(ETHERNET + 40);
+    let mut packet = network.to_vec();
+    let numbers: Vec<u8> = headers.iter().map(|header| header.0).chain([6]).collect();
+    packet[ETHERNET + 6] = numbers[0];
+    for ((_, header), next) in headers.iter().zip(&numbers[1..]) {
+        packet.push(*next);
+        packet.extend(*header);
+    }
+    packet.extend(tcp);
+    let length = packet.len() - ETHERNET - 40;
+    put16(&mut packet, ETHERNET + 4, length.try_into().unwrap());
+    packet
+}
+
+#[test]
+fn extension_headers_pass_and_are_counted_where_a_flow_is_behind_them() {
+    const PADDING: &[u8] = &[0, 1, 4, 0, 0, 0, 0];
+    const LONG: &[u8] = &[1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    const WHOLE: &[u8] = &[0, 0, 0, 0, 0, 0, 9];
+    const FIRST: &[u8] = &[0, 0, 1, 0, 0, 0, 9];
+    const LATER: &[u8] = &[0, 0, 9, 0, 0, 0, 9];
     let ends = Ends::of(Family::V6);
     let mut ground = need!(Ground::with(&ends));
-    let whole = ends.client_sends(1, 1).bytes();
-    let (headers, tcp) = whole.split_at(ETHERNET + 40);
-    // Hop-by-hop options, routing, fragment, destination options, each with TCP behind it.
-    for number in [0, 43, 44, 60] {
-        let mut packet = [headers, &[6, 0, 1, 4, 0, 0, 0, 0], tcp].concat();
-        packet[ETHERNET + 6] = number;
-        put16(&mut packet, ETHERNET + 4, 28);
-        passes(&mut ground, &packet, &format!("header {number}"));
+    let own = ends.client_sends(1, 1);
+    let mut other = own.clone();
+    other.to.set_port(own.to.port() ^ 1);
+    let lists: [(&[(u8, &[u8])], u64); 11] = [
+        (&[(0, PADDING)], 1),
+        (&[(43, PADDING)], 1),
+        (&[(60, LONG)], 1),
+        (&[(44, WHOLE)], 1),
+        (&[(44, FIRST)], 1),
+        (&[(44, LATER)], 0),
+        (&[(0, PADDING), (60, LONG), (43, PADDING), (44, FIRST)], 1),
+        (&[(0, LONG), (44, LATER), (60, PADDING)], 0),
+        // More than is looked behind; one that is unknown; one that has another length.
+        (&[(60, PADDING); 5], 0),
+        (&[(0, PADDING), (135, PADDING)], 0),
+        (&[(51, PADDING)], 0),
+    ];
+    for (headers, counts) in lists {
+        let before = ground.kernel.reason(Reason::NotPlain);
+        let name = format!("{headers:?}");
+        passes(&mut ground, &behind(&own.bytes(), headers), &name);
+        let counted = ground.kernel.reason(Reason::NotPlain) - before;
+        assert_eq!(counted, counts, "{name}");
+
+        passes(&mut ground, &behind(&other.bytes(), headers), &name);
+        let again = ground.kernel.reason(Reason::NotPlain) - before;
+        assert_eq!(again, counted, "{name} of a stranger");
     }
-    assert_eq!(ground.kernel.reason(Reason::NotPlain), 4);
+    for length in ETHERNET + 40..ETHERNET + 40 + 8 + 4 {
+        let whole = behind(&own.bytes(), &[(0, PADDING)]);
+        let before = ground.kernel.reason(Reason::NotPlain);
+        passes(&mut ground, &whole[..length], "cut off");
+        assert_eq!(ground.kernel.reason(Reason::NotPlain), before);
+    }
     ground.compare_reasons();
 }

@@ -118,7 +118,7 @@ fn direction(from: &End, to: &End, [there, back]: [u32; 2], labels: Labels) -> (
         highest_sequence: from.leg.next_receive,
         highest_acknowledgment: from.leg.first_unacknowledged,
         state: STATE_LEAVING,
-        reserved_state: 0,
+        gap_end: 0,
     };
     (key, flow)
 }

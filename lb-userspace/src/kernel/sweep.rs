@@ -140,7 +140,7 @@ mod tests {
         highest_sequence: 0,
         highest_acknowledgment: 0,
         state: 0,
-        reserved_state: 0,
+        gap_end: 0,
     };
 
     fn at(seconds: u64) -> Duration {
