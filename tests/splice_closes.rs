@@ -2,17 +2,19 @@
 
 #![cfg(test)]
 
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use harness::bed::{Bed, Family, Flow, From};
 use harness::broker::reset;
 use harness::client::Client;
 use harness::ends::{Ends, expect_reset, pass, talk};
-use harness::forge::{RST, SYN, Segment};
-use harness::need;
+use harness::forge::{PSH, RST, SYN, Segment};
 use harness::shape::Shape;
 use harness::stream::expect_end;
 use harness::wire::{Connect, Version};
+use harness::{need, sockets, wait};
 
 /// Runs `close` on a connection of each family that is in the kernel, and expects it to be forgotten.
 fn forgets(close: impl Fn(&Ends, Client, TcpStream)) -> Result<(), String> {
@@ -94,6 +96,7 @@ fn forged(flow: &Flow, from: SocketAddr, to: SocketAddr, beyond: u32, flags: u8)
         to,
         sequence,
         flags,
+        payload: 0,
     }
 }
 
@@ -228,5 +231,69 @@ fn a_silent_client_of_a_broker_that_vanishes_is_told() {
         expect_reset(&client.0);
 
         ends.bed.until_forgotten();
+    }
+}
+
+/// A broker that reads nothing, and whose window is closed.
+fn full(ends: &Ends) -> (Client, TcpStream) {
+    let (mut client, broker) = ends.open();
+    let stream = &mut client.0;
+    stream
+        .set_write_timeout(Some(Duration::from_millis(500)))
+        .expect("it is a socket");
+    let block = vec![7; 1 << 16];
+    let mut sent = 0_usize;
+    let held_back = loop {
+        match stream.write(&block) {
+            Ok(count) => sent += count,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(
+        held_back.kind(),
+        ErrorKind::WouldBlock,
+        "after {sent} bytes"
+    );
+    (client, broker)
+}
+
+#[test]
+fn a_broker_that_had_no_window_for_a_reset_is_told_all_the_same() {
+    for family in Family::BOTH {
+        let ends = need!(Ends::new(family));
+        let (client, mut broker) = full(&ends);
+        // What has no room there is carried and dropped, and so is the reset behind it.
+        let mut segment = forged(
+            &ends.bed.flows(From::Client)[0],
+            client.0.local_addr().expect("it is connected"),
+            family.balancer(),
+            0,
+            PSH,
+        );
+        segment.payload = 512;
+        ends.bed.topology.client.run(|| segment.send());
+        let reset = Segment {
+            sequence: segment.sequence.wrapping_add(512),
+            flags: RST,
+            payload: 0,
+            ..segment
+        };
+        ends.bed.topology.client.run(|| reset.send());
+
+        ends.bed.until_forgotten();
+        // It has said nothing since, to which this host could have answered with a reset.
+        wait::until("the broker has no connection any more", || {
+            ends.bed.topology.broker.run(sockets::connections) == 0
+        });
+
+        let mut read = vec![0; 1 << 16];
+        let end = loop {
+            match broker.read(&mut read) {
+                Ok(0) => panic!("it was closed, not reset"),
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(end.kind(), ErrorKind::ConnectionReset);
     }
 }

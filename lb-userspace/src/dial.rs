@@ -5,13 +5,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lb_common::flow::OFFER_NO_SACK;
 use nix::libc;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time;
 
+use crate::kernel::flows::arriving;
 use crate::kernel::leg::Agreed;
 use crate::kernel::ports::{Port, Ports};
 use crate::kernel::route;
+use crate::registry::Registry;
 use crate::sys;
 
 /// Ports tried before the kernel is left to choose one.
@@ -21,6 +24,8 @@ const PORTS_TRIED: usize = 8;
 #[derive(Debug)]
 pub struct Shape<'a> {
     pub ports: &'a Arc<Ports>,
+    /// Where the kernel half is told of the coming connection.
+    pub registry: &'a Registry,
     /// What the client's leg agreed on.
     pub client: Agreed,
 }
@@ -96,6 +101,7 @@ async fn connect_shaped(address: SocketAddr, shape: &Shape<'_>) -> io::Result<Di
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => continue,
             Err(error) => return Err(error),
         }
+        announce(shape, address, (source, port.number).into());
         match socket.connect(address).await {
             Ok(stream) => {
                 return Ok(Dialled {
@@ -109,6 +115,18 @@ async fn connect_shaped(address: SocketAddr, shape: &Shape<'_>) -> io::Result<Di
         }
     }
     connect(address).await
+}
+
+/// Has the kernel half take out of the SYN what the client's leg does without: a broker that finds
+/// losses by selective acknowledgments waits in vain for those of a client that knows none.
+fn announce(shape: &Shape<'_>, broker: SocketAddr, source: SocketAddr) {
+    let offer = if shape.client.sack { 0 } else { OFFER_NO_SACK };
+    let announced = shape
+        .registry
+        .with_tables(|tables| tables.announce(&arriving(broker, source), offer));
+    if let Some(Err(error)) = announced {
+        tracing::debug!(%error, "the legs may not agree on SACK");
+    }
 }
 
 fn new_socket(address: SocketAddr) -> io::Result<TcpSocket> {

@@ -43,7 +43,7 @@ pub struct Client<'a> {
 pub struct Registry {
     tables: Option<Mutex<Tables>>,
     next_session: AtomicU64,
-    replaced: Mutex<Vec<Flow>>,
+    replaced: Mutex<Vec<(Flow, Option<Flow>)>>,
     /// Those that the daemon carries itself.
     pub carried: Arc<Sessions>,
     /// Sessions that go on without an entry, since the table is full.
@@ -99,15 +99,16 @@ impl Registry {
         entry
     }
 
-    /// Flows of ended connections that made room for others; what they held is to be given back.
-    pub fn take_replaced(&self) -> Vec<Flow> {
+    /// Flows of ended connections that made room for others, that from the client first; what they held
+    /// is to be given back.
+    pub fn take_replaced(&self) -> Vec<(Flow, Option<Flow>)> {
         let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *replaced)
     }
 
-    fn note_replaced(&self, flow: Option<Flow>) {
+    fn note_replaced(&self, flows: Option<(Flow, Option<Flow>)>) {
         let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
-        replaced.extend(flow);
+        replaced.extend(flows);
     }
 
     /// Runs `use_them` alone, where there are tables.

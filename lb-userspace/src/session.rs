@@ -183,6 +183,7 @@ async fn open(
     let shape = || {
         Some(Shape {
             ports: &splicer?.ports,
+            registry: &world.registry,
             client: agreed?,
         })
     };

@@ -10,14 +10,16 @@ use nix::sys::socket::{
 
 pub const SYN: u8 = 2;
 pub const RST: u8 = 4;
+pub const PSH: u8 = 8;
 
-/// A TCP header to be sent by a raw socket.
+/// A TCP header to be sent by a raw socket, and so many bytes behind it: an even number.
 #[derive(Debug, Clone, Copy)]
 pub struct Segment {
     pub from: SocketAddr,
     pub to: SocketAddr,
     pub sequence: u32,
     pub flags: u8,
+    pub payload: u16,
 }
 
 impl Segment {
@@ -48,8 +50,8 @@ impl Segment {
         assert_eq!(sent, Ok(bytes.len()));
     }
 
-    fn bytes(&self) -> [u8; 20] {
-        let mut header = [0; 20];
+    fn bytes(&self) -> Vec<u8> {
+        let mut header = vec![0; 20 + usize::from(self.payload)];
         header[0..2].copy_from_slice(&self.from.port().to_be_bytes());
         header[2..4].copy_from_slice(&self.to.port().to_be_bytes());
         header[4..8].copy_from_slice(&self.sequence.to_be_bytes());
@@ -70,7 +72,8 @@ impl Segment {
                 IpAddr::V6(ip) => bytes.extend(ip.octets()),
             }
         }
-        bytes.extend([0, 6, 0, 20]);
+        bytes.extend([0, 6]);
+        bytes.extend((20 + self.payload).to_be_bytes());
         bytes.extend(header);
         let (halves, _) = bytes.as_chunks::<2>();
         let sum: u32 = halves

@@ -8,7 +8,7 @@ use tokio::time;
 
 use crate::kernel::Kernel;
 use crate::kernel::flows::flow_addresses;
-use crate::kernel::sweep::{Ended, Removed, Scope, sweep};
+use crate::kernel::sweep::{Ended, Removed, Scope, sweep, tell};
 use crate::kernel::tables::Tables;
 use crate::session::World;
 
@@ -39,7 +39,10 @@ pub(super) fn once(world: &World, tables: &Tables, scope: Scope) {
     for removed in sweep(tables, now(), scope, remove) {
         give_back(world, &removed);
     }
-    for flow in registry.take_replaced() {
+    for (flow, down) in registry.take_replaced() {
+        if let Some(down) = down {
+            tell(Ended::Closed, [&flow, &down]);
+        }
         give_back(
             world,
             &Removed {

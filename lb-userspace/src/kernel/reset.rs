@@ -20,15 +20,24 @@ const RST: u8 = 0x04;
 /// `EPERM` without `CAP_NET_RAW`; the other end is still told.
 pub fn both(flows: [&Flow; 2]) -> io::Result<()> {
     let [up, down] = flows;
-    // What an end has acknowledged is what it expects next, and only a reset with exactly that
-    // number is obeyed at once (RFC 5961 section 3.2).
     let told = [
         send(flow_addresses(down), up.highest_acknowledgment),
-        send(flow_addresses(up), down.highest_acknowledgment),
+        broker(flows),
     ];
     told.into_iter().collect()
 }
 
+/// Resets the broker's end of a connection.
+///
+/// # Errors
+///
+/// `EPERM` without `CAP_NET_RAW`.
+pub fn broker([up, down]: [&Flow; 2]) -> io::Result<()> {
+    send(flow_addresses(up), down.highest_acknowledgment)
+}
+
+/// `sequence` is what the end has acknowledged, and so expects next: only a reset with exactly that
+/// number is obeyed at once (RFC 5961 section 3.2).
 fn send([from, to]: [SocketAddr; 2], sequence: u32) -> io::Result<()> {
     let kind = Type::RAW.cloexec().nonblocking();
     let protocol = Some(Protocol::from(i32::from(TCP)));

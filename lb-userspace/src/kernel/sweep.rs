@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lb_common::flow::{Flow, FlowKey, STATE_CLOSED, STATE_REPLACED};
+use lb_common::flow::{Flow, FlowKey, STATE_CLOSED, STATE_FIN_ACKNOWLEDGED, STATE_REPLACED};
 
 use super::reset;
 use super::tables::Tables;
@@ -70,8 +70,8 @@ pub fn sweep(
         if !remove(&keys, up.session) {
             continue;
         }
-        if let Some(down) = down.filter(|_| ended != Ended::Closed) {
-            tell(&up, &down);
+        if let Some(down) = down {
+            tell(ended, [&up, &down]);
         }
         removed.push(Removed { flow: up, ended });
     }
@@ -104,9 +104,39 @@ fn ended(
     (up.idle_seconds != 0 && silence(up) > patience).then_some(Ended::Idle)
 }
 
-fn tell(up: &Flow, down: &Flow) {
-    if let Err(error) = reset::both([up, down]) {
-        tracing::debug!(%error, "the ends of a lost connection were not told");
+/// Who may not know that a connection has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unaware {
+    Nobody,
+    Broker,
+    Both,
+}
+
+/// A reset may have come at a moment when its receiver had no window for what is before it, and so
+/// not for the reset; one that ends a connection by FINs has come all the way.
+fn unaware(ended: Ended, [up, down]: [&Flow; 2]) -> Unaware {
+    if ended != Ended::Closed {
+        return Unaware::Both;
+    }
+    if up.state & down.state & STATE_FIN_ACKNOWLEDGED != 0 {
+        return Unaware::Nobody;
+    }
+    if (up.state | down.state) & STATE_REPLACED != 0 {
+        // At its addresses the client has another connection by now.
+        return Unaware::Broker;
+    }
+    Unaware::Both
+}
+
+/// Resets who may still believe in a connection that was removed.
+pub fn tell(ended: Ended, flows: [&Flow; 2]) {
+    let told = match unaware(ended, flows) {
+        Unaware::Nobody => Ok(()),
+        Unaware::Broker => reset::broker(flows),
+        Unaware::Both => reset::both(flows),
+    };
+    if let Err(error) = told {
+        tracing::debug!(%error, "the ends of a connection were not told that it has ended");
     }
 }
 
@@ -114,9 +144,9 @@ fn tell(up: &Flow, down: &Flow) {
 mod tests {
     use std::time::Duration;
 
-    use lb_common::flow::{Flow, STATE_CLOSED};
+    use lb_common::flow::{Flow, STATE_CLOSED, STATE_FIN_ACKNOWLEDGED, STATE_REPLACED};
 
-    use super::{Ended, Scope, ended};
+    use super::{Ended, Scope, Unaware, ended, unaware};
 
     const SEEN: Flow = Flow {
         source: [0; 16],
@@ -194,6 +224,29 @@ mod tests {
         assert_eq!(
             ended(&SEEN, None, at(11), false, Scope::Running),
             Some(Ended::Torn)
+        );
+    }
+
+    #[test]
+    fn resets_whoever_may_not_know() {
+        let judge = |ended, [up, down]: [u32; 2]| {
+            let [up, down] = [up, down].map(|state| Flow { state, ..SEEN });
+            unaware(ended, [&up, &down])
+        };
+        const FINISHED: u32 = STATE_CLOSED | STATE_FIN_ACKNOWLEDGED;
+        const REPLACED: u32 = STATE_CLOSED | STATE_REPLACED;
+
+        assert_eq!(judge(Ended::Idle, [0, 0]), Unaware::Both);
+        assert_eq!(judge(Ended::Closed, [STATE_CLOSED; 2]), Unaware::Both);
+        assert_eq!(judge(Ended::Closed, [FINISHED; 2]), Unaware::Nobody);
+        assert_eq!(
+            judge(Ended::Closed, [FINISHED, STATE_CLOSED]),
+            Unaware::Both
+        );
+        assert_eq!(judge(Ended::Closed, [REPLACED; 2]), Unaware::Broker);
+        assert_eq!(
+            judge(Ended::Closed, [FINISHED | STATE_REPLACED; 2]),
+            Unaware::Nobody
         );
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::AsFd as _;
 
 use lb_common::address::mapped;
 use lb_common::flow::{BrokerKey, FLAG_FROM_CLIENT, Flow, FlowKey, Handshake, Leaving};
-use lb_common::maps::{BROKERS, FLOWS, LEAVING};
+use lb_common::maps::{BROKERS, FLOWS, HANDSHAKES, LEAVING};
 use lb_common::reason::Reason;
 
 use super::super::flows::Pair;
@@ -20,19 +20,40 @@ pub enum LastWord {
 }
 
 impl Tables {
+    /// Says what the SYN to a broker may offer that is about to be sent; `key` is the one under which
+    /// the broker's segments will arrive.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn announce(&mut self, key: &FlowKey, offer: u32) -> Result<(), TableError> {
+        let handshake = Handshake {
+            since: 0,
+            mss: 0,
+            offer,
+        };
+        self.handshakes
+            .insert(key, handshake, 0)
+            .map_err(of(HANDSHAKES))
+    }
+
     /// What the kernel half saw of the handshake of a leg, with just these addresses.
     pub fn take_handshake(&mut self, key: &FlowKey) -> Option<Handshake> {
         let handshake = self.handshakes.get(key, 0).ok()?;
         // Nobody else needs to know.
         self.handshakes.remove(key).ok()?;
-        Some(handshake)
+        // Announced, but its SYN did not pass here.
+        (handshake.since != 0).then_some(handshake)
     }
 
-    /// Takes an ended connection out of the place that another of the same client is to have.
-    pub fn make_room(&mut self, key: &FlowKey) -> Option<Flow> {
-        let flow = self.flow(key)?;
-        self.unsplice(&[*key, FlowKey::reverse(&flow)]);
-        Some(flow)
+    /// Takes an ended connection out of the place that another of the same client is to have; gives
+    /// its flows, that from the client first.
+    pub fn make_room(&mut self, key: &FlowKey) -> Option<(Flow, Option<Flow>)> {
+        let up = self.flow(key)?;
+        let keys = [*key, FlowKey::reverse(&up)];
+        let down = self.flow(&keys[1]);
+        self.unsplice(&keys);
+        Some((up, down))
     }
 
     /// Puts a connection into the kernel; none of it is there after an error.
