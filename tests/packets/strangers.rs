@@ -157,8 +157,11 @@ fn fragments_of_others_are_not_counted() {
     ground.compare_reasons();
 }
 
-/// A segment behind headers, each with its number.
-fn behind(segment: &[u8], headers: &[(u8, &[u8])]) -> Vec<u8> {
+/// An extension header with its number, but for the number of the next.
+type Header<'a> = (u8, &'a [u8]);
+
+/// A segment behind headers.
+fn behind(segment: &[u8], headers: &[Header<'_>]) -> Vec<u8> {
     let (network, tcp) = segment.split_at(ETHERNET + 40);
     let mut packet = network.to_vec();
     let numbers: Vec<u8> = headers.iter().map(|header| header.0).chain([6]).collect();
@@ -185,7 +188,7 @@ fn extension_headers_pass_and_are_counted_where_a_flow_is_behind_them() {
     let own = ends.client_sends(1, 1);
     let mut other = own.clone();
     other.to.set_port(own.to.port() ^ 1);
-    let lists: [(&[(u8, &[u8])], u64); 11] = [
+    let lists: [(&[Header<'_>], u64); 11] = [
         (&[(0, PADDING)], 1),
         (&[(43, PADDING)], 1),
         (&[(60, LONG)], 1),
