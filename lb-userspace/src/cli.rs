@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 mod flows;
+mod reload;
 mod status;
 mod table;
 
@@ -17,8 +18,9 @@ use crate::config::check::check;
 use crate::config::complaint::Complaints;
 use crate::config::{self, Config};
 use crate::control::flows::Filter;
+use crate::control::reload::Outcome;
 use crate::control::{self, Reply, Request};
-use crate::daemon::{self, AtExit};
+use crate::daemon::{self, AtExit, SetLog, Start};
 
 /// `EX_CONFIG` of sysexits.h.
 const EXIT_CONFIG: u8 = 78;
@@ -48,6 +50,11 @@ enum Command {
     },
     /// Show what a running balancer does
     Status {
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Have a running balancer read its configuration again; nothing changes if it has mistakes
+    Reload {
         #[command(flatten)]
         asking: Asking,
     },
@@ -107,16 +114,23 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run {
             file,
             detach_on_exit,
-        } => with_config(&file.config, |config| {
-            log_to_stderr(&config.daemon)?;
+        } => with_config(&file.config, |config, text| {
+            let set_log = log_to_stderr(&config.daemon)?;
             let at_exit = if detach_on_exit {
                 AtExit::Detach
             } else {
                 AtExit::Stay
             };
-            Ok(daemon::run(config, at_exit)?)
+            Ok(daemon::run(&Start {
+                file: std::path::absolute(&file.config)?,
+                text,
+                config,
+                at_exit,
+                set_log,
+            })?)
         }),
-        Command::Check { file } => with_config(&file.config, |_| {
+        Command::Reload { asking } => show(&asking, &Request::Reload),
+        Command::Check { file } => with_config(&file.config, |_, _| {
             say(&format_args!("{}: no problems", file.config.display()))
         }),
         Command::Status { asking } => show(&asking, &Request::Status),
@@ -131,19 +145,19 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             };
             show(&asking, &Request::Flows(filter))
         }
-        Command::Detach { file } => with_config(&file.config, detach),
+        Command::Detach { file } => with_config(&file.config, |config, _| detach(&config)),
     }
 }
 
 fn with_config(
     path: &Path,
-    use_it: impl FnOnce(&Config) -> anyhow::Result<()>,
+    use_it: impl FnOnce(Config, String) -> anyhow::Result<()>,
 ) -> anyhow::Result<ExitCode> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("{}: could not read the configuration", path.display()))?;
     match check(&text) {
         Ok(config) => {
-            use_it(&config)?;
+            use_it(config, text)?;
             Ok(ExitCode::SUCCESS)
         }
         Err(complaints) => {
@@ -156,18 +170,28 @@ fn with_config(
     }
 }
 
-fn log_to_stderr(config: &config::Daemon) -> anyhow::Result<()> {
+/// Gives back what sets another filter.
+fn log_to_stderr(config: &config::Daemon) -> anyhow::Result<SetLog> {
     let filter = EnvFilter::try_new(&config.log)
         .with_context(|| format!("daemon.log: `{}` is not a filter", config.log))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);
-    match config.log_format {
-        config::LogFormat::Json => log.json().init(),
-        config::LogFormat::Text => log.init(),
-    }
-    Ok(())
+    Ok(match config.log_format {
+        config::LogFormat::Json => {
+            let log = log.json().with_filter_reloading();
+            let handle = log.reload_handle();
+            log.init();
+            SetLog::new(move |filter| handle.reload(filter))
+        }
+        config::LogFormat::Text => {
+            let log = log.with_filter_reloading();
+            let handle = log.reload_handle();
+            log.init();
+            SetLog::new(move |filter| handle.reload(filter))
+        }
+    })
 }
 
 fn show(asking: &Asking, request: &Request) -> anyhow::Result<ExitCode> {
@@ -181,11 +205,39 @@ fn show(asking: &Asking, request: &Request) -> anyhow::Result<ExitCode> {
     match reply {
         Reply::Flows(rows) if *json => say(&serde_json::to_string_pretty(&rows)?)?,
         Reply::Flows(rows) => say(&flows::Table(&rows))?,
+        Reply::Reload(outcome) => return reloaded(&outcome, *json),
         Reply::Status(status) if *json => say(&serde_json::to_string_pretty(&status)?)?,
         Reply::Status(status) => say(&status::Table(&status))?,
         Reply::Error(error) => bail!("{error}"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A file at fault has the exit code that it would have at start.
+fn reloaded(outcome: &Outcome, json: bool) -> anyhow::Result<ExitCode> {
+    if json {
+        say(&serde_json::to_string_pretty(outcome)?)?;
+    }
+    match outcome {
+        Outcome::Taken {
+            changes,
+            needs_restart,
+        } => {
+            if !json {
+                say(&reload::Answer {
+                    changes,
+                    needs_restart,
+                })?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Outcome::Refused(complaints) => {
+            complain(complaints);
+            complain(&"not reloaded; nothing has changed");
+            Ok(ExitCode::from(EXIT_CONFIG))
+        }
+        Outcome::Failed(because) => bail!("not reloaded; nothing has changed: {because}"),
+    }
 }
 
 fn detach(config: &Config) -> anyhow::Result<()> {

@@ -15,6 +15,7 @@ use crate::mqtt::not_me::NotMe;
 pub mod check;
 pub mod complaint;
 pub mod default;
+pub mod diff;
 pub mod file;
 pub mod network;
 pub mod pattern;
@@ -46,6 +47,8 @@ pub struct Daemon {
     /// A filter in the syntax of `tracing_subscriber::EnvFilter`.
     pub log: String,
     pub log_format: LogFormat,
+    /// Reload when the file changes.
+    pub watch_config: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,21 +12,26 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time;
 
 pub mod flows;
+pub mod reload;
 pub mod status;
 
 use flows::{Filter, Row};
+use reload::Outcome;
 use status::Status;
 
 /// The longest request, in bytes.
 const REQUEST_BYTES: u64 = 4096;
-/// How long a caller may take to ask.
+/// How long a caller may take to ask, or to take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the answer may take: a reload asks for the addresses of names.
+const ANSWER: Duration = Duration::from_secs(60);
 
 /// What can be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Request {
     Flows(Filter),
+    Reload,
     Status,
 }
 
@@ -36,6 +41,7 @@ pub enum Request {
 pub enum Reply {
     Error(String),
     Flows(Vec<Row>),
+    Reload(Outcome),
     Status(Box<Status>),
 }
 
@@ -79,14 +85,12 @@ impl Socket {
     /// # Errors
     ///
     /// What the kernel says of the socket itself.
-    pub async fn answer_forever(&self, answer: impl Fn(Request) -> Reply) -> io::Result<()> {
+    pub async fn answer_forever(&self, answer: impl AsyncFn(Request) -> Reply) -> io::Result<()> {
         let listener = UnixListener::from_std(self.listener.try_clone()?)?;
         loop {
             let (caller, _) = listener.accept().await?;
-            match time::timeout(PATIENCE, talk(caller, &answer)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::debug!(%error, "caller of the control socket went"),
-                Err(_) => tracing::debug!("caller of the control socket asked nothing"),
+            if let Err(error) = talk(caller, &answer).await {
+                tracing::debug!(%error, "caller of the control socket went");
             }
         }
     }
@@ -100,17 +104,17 @@ impl Drop for Socket {
     }
 }
 
-async fn talk(mut caller: UnixStream, answer: &impl Fn(Request) -> Reply) -> io::Result<()> {
+async fn talk(mut caller: UnixStream, answer: &impl AsyncFn(Request) -> Reply) -> io::Result<()> {
     let mut line = String::new();
     let mut request = BufReader::new((&mut caller).take(REQUEST_BYTES));
-    request.read_line(&mut line).await?;
+    time::timeout(PATIENCE, request.read_line(&mut line)).await??;
     let reply = match serde_json::from_str(&line) {
-        Ok(request) => answer(request),
+        Ok(request) => answer(request).await,
         Err(error) => Reply::Error(format!("not a request of this version: {error}")),
     };
     let mut reply = serde_json::to_vec(&reply)?;
     reply.push(b'\n');
-    caller.write_all(&reply).await
+    time::timeout(PATIENCE, caller.write_all(&reply)).await?
 }
 
 /// Asks the daemon behind `path`.
@@ -122,7 +126,7 @@ pub fn ask(path: &Path, request: &Request) -> io::Result<Reply> {
     use std::io::{Read as _, Write as _};
 
     let mut daemon = std::os::unix::net::UnixStream::connect(path)?;
-    daemon.set_read_timeout(Some(PATIENCE))?;
+    daemon.set_read_timeout(Some(ANSWER))?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     daemon.write_all(&line)?;

@@ -1,5 +1,6 @@
 //! The daemon: everything is built here, runs, and comes to its end.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -12,24 +13,33 @@ use lb_common::about::About;
 use lb_common::text;
 use thiserror::Error;
 use tokio::runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::reload::Error as LogError;
 
 mod build;
 mod evict;
 mod flows;
+mod office;
+mod plan;
+mod reload;
 mod report;
+mod sockets;
 mod sweep;
+mod watch;
 mod worker;
 
 use crate::config::{Config, KernelMode};
-use crate::control::{self, Reply, Request};
+use crate::control;
 use crate::kernel::pins::{PinError, Pins};
 use crate::kernel::sweep::Scope;
-use crate::kernel::tables::Tables;
 use crate::kernel::{self, Kernel, Unavailable};
 use crate::session::World;
+use office::Office;
 use report::Facts;
+use sockets::{Bound, Sockets};
+use worker::Post;
 
 /// Why the daemon does not start, or could not go on.
 #[derive(Debug, Error)]
@@ -69,25 +79,52 @@ pub enum AtExit {
     Stay,
 }
 
+/// How a daemon is to run.
+#[derive(Debug)]
+pub struct Start {
+    /// Where the configuration is, from the root.
+    pub file: PathBuf,
+    /// What is written there.
+    pub text: String,
+    pub config: Config,
+    pub at_exit: AtExit,
+    pub set_log: SetLog,
+}
+
+/// Sets the filter of the log.
+pub struct SetLog(Box<dyn Fn(EnvFilter) -> Result<(), LogError>>);
+
+impl SetLog {
+    pub fn new(set: impl Fn(EnvFilter) -> Result<(), LogError> + 'static) -> Self {
+        Self(Box::new(set))
+    }
+}
+
+impl fmt::Debug for SetLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SetLog").finish_non_exhaustive()
+    }
+}
+
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
 ///
 /// What keeps it from starting; once it runs it ends in order.
-pub fn run(config: &Config, at_exit: AtExit) -> Result<(), Failure> {
+pub fn run(start: &Start) -> Result<(), Failure> {
+    let config = &start.config;
     let since = unix_time();
     let control = control::Socket::bind(&config.daemon.control).map_err(|source| {
         let path = config.daemon.control.clone();
         Failure::Control { path, source }
     })?;
-    let sockets = build::sockets(config, threads(config))?;
+    let (threads, posts) = (0..threads(config).get())
+        .map(|_| mpsc::unbounded_channel())
+        .unzip();
+    let sockets = Sockets::new(threads);
+    let bound = sockets.bind(&config.listeners)?;
 
-    let addresses: Vec<SocketAddr> = config
-        .listeners
-        .iter()
-        .flat_map(|l| l.bind.clone())
-        .collect();
-    let (kernel, tables, unavailable) = match kernel::load(&config.kernel, &addresses) {
+    let (kernel, tables, unavailable) = match kernel::load(&config.kernel, &addresses(config)) {
         Ok((kernel, tables)) => (Some(kernel), Some(tables), None),
         Err(unavailable) if config.kernel.mode == KernelMode::Required => {
             return Err(Failure::Kernel(unavailable));
@@ -103,9 +140,15 @@ pub fn run(config: &Config, at_exit: AtExit) -> Result<(), Failure> {
 
     let facts = Facts::new(config, since, kernel.as_ref(), unavailable.as_ref(), &world);
     facts.announce(config);
-    let kernel = kernel.zip(own_tables);
-    let served = serve(sockets, &world, kernel, &control, &facts);
-    if at_exit == AtExit::Detach && facts.has_kernel() {
+    let office = Office {
+        start,
+        world: &world,
+        kernel: kernel.zip(own_tables),
+        control: &control,
+        facts: &facts,
+    };
+    let served = serve(posts, office, sockets, bound);
+    if start.at_exit == AtExit::Detach && facts.has_kernel() {
         drop(world);
         let cut = detach(config)?;
         tracing::info!(
@@ -149,25 +192,25 @@ fn sign(world: &World, since: u64) -> Result<(), Failure> {
 
 /// Serves on every thread, and answers the command line on this one, until told to stop.
 fn serve(
-    sockets: Vec<worker::Sockets>,
-    world: &Arc<World>,
-    kernel: Option<(Kernel, Tables)>,
-    control: &control::Socket,
-    facts: &Facts,
+    posts: Vec<UnboundedReceiver<Post>>,
+    office: Office<'_>,
+    mut sockets: Sockets,
+    bound: Vec<Bound>,
 ) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     let mut workers = Vec::new();
-    for (n, sockets) in sockets.into_iter().enumerate() {
-        let (world, stop) = (Arc::clone(world), stop.clone());
+    for (n, posts) in posts.into_iter().enumerate() {
+        let (world, stop) = (Arc::clone(office.world), stop.clone());
         let worker = thread::Builder::new()
             .name(format!("worker-{n}"))
-            .spawn(move || worker::run(sockets, &world, stop));
+            .spawn(move || worker::run(posts, &world, stop));
         workers.push(worker.map_err(Failure::Runtime)?);
     }
-    let office = runtime::Builder::new_current_thread().enable_all().build();
-    let served = office
+    sockets.open(bound);
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let served = runtime
         .map_err(Failure::Runtime)?
-        .block_on(until_signal(world, kernel, control, facts));
+        .block_on(office.until_told(sockets));
     stop.cancel();
     for worker in workers {
         if worker.join().is_err() {
@@ -178,50 +221,10 @@ fn serve(
     served
 }
 
-async fn until_signal(
-    world: &World,
-    mut kernel: Option<(Kernel, Tables)>,
-    control: &control::Socket,
-    facts: &Facts,
-) -> Result<(), Failure> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::Runtime)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::Runtime)?;
-    let (kernel, tables) = match &mut kernel {
-        Some((kernel, tables)) => (Some(kernel), Some(&*tables)),
-        None => (None, None),
-    };
-    let mut kernel = kernel;
-    let log = kernel.as_mut().map(|kernel| kernel.log()).transpose();
-    let log = log.map_err(Failure::Runtime)?;
-    let answer = |request| match request {
-        Request::Flows(filter) => Reply::Flows(match tables {
-            Some(tables) => flows::rows(world, tables, &filter),
-            None => Vec::new(),
-        }),
-        Request::Status => Reply::Status(Box::new(facts.status(world))),
-    };
-    let kernel_log = async {
-        match log {
-            Some(log) => log.await,
-            None => std::future::pending().await,
-        }
-    };
-    let errors = async {
-        let error = tokio::select! {
-            ended = control.answer_forever(answer) => ended,
-            ended = kernel_log => ended,
-        };
-        tracing::error!(?error, "the control socket and the kernel's log are closed");
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = errors => {}
-        () = evict::forever(world, tables) => {}
-        () = sweep::forever(world, kernel.zip(tables)) => {}
-    }
-    Ok(())
+/// Where clients connect.
+fn addresses(config: &Config) -> Vec<SocketAddr> {
+    let binds = config.listeners.iter().flat_map(|one| &one.bind);
+    binds.copied().collect()
 }
 
 fn threads(config: &Config) -> NonZeroUsize {

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
@@ -60,6 +61,11 @@ impl SegmentLimit {
         Self(AtomicI32::new(bytes.unwrap_or(i32::MAX)))
     }
 
+    /// What is known of brokers has changed.
+    pub fn reset(&self, bytes: Option<i32>) {
+        self.0.store(bytes.unwrap_or(i32::MAX), Ordering::Relaxed);
+    }
+
     /// Tells later clients to send no more than `bytes`.
     pub fn shrink_to(&self, bytes: u32) {
         if let Ok(bytes) = i32::try_from(bytes) {
@@ -67,26 +73,77 @@ impl SegmentLimit {
         }
     }
 
-    fn apply(&self, listener: &impl AsFd, applied: &mut i32) {
+    /// Tells those who connect to `listener` from now on.
+    pub fn apply(&self, listener: &impl AsFd, applied: &mut i32) {
         let limit = self.0.load(Ordering::Relaxed);
-        if limit <= sys::LARGEST_SEGMENT
-            && limit != std::mem::replace(applied, limit)
-            && let Err(error) = sys::set_tcp_option(listener, libc::TCP_MAXSEG, limit)
-        {
+        if limit == std::mem::replace(applied, limit) {
+            return;
+        }
+        // Zero takes an earlier limit back.
+        let option = if limit <= sys::LARGEST_SEGMENT {
+            limit
+        } else {
+            0
+        };
+        if let Err(error) = sys::set_tcp_option(listener, libc::TCP_MAXSEG, option) {
             tracing::debug!(%error, limit, "clients may send larger segments than brokers take");
         }
     }
 }
 
-/// Accepts until dropped, handing every client to `serve`.
+/// Lets nobody begin to connect any more; whoever has begun can still be accepted.
+///
+/// # Errors
+///
+/// The kernel cannot filter what arrives for a socket.
+pub fn close_to_newcomers(listener: &impl AsFd) -> io::Result<()> {
+    /// Where a TCP header has its flags, and two of them.
+    const FLAGS: u32 = 13;
+    const SYN_AND_ACK: u32 = 0x12;
+    const SYN: u32 = 0x02;
+    // What the filter sees begins with the TCP header; it gives back how much of it is let in.
+    let instruction = |code: u32, jump: (u8, u8), operand| {
+        let code = u16::try_from(code).unwrap_or_default();
+        socket2::SockFilter::new(code, jump.0, jump.1, operand)
+    };
+    let program = [
+        instruction(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, (0, 0), FLAGS),
+        instruction(
+            libc::BPF_ALU | libc::BPF_AND | libc::BPF_K,
+            (0, 0),
+            SYN_AND_ACK,
+        ),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, (0, 1), SYN),
+        instruction(libc::BPF_RET | libc::BPF_K, (0, 0), 0),
+        instruction(libc::BPF_RET | libc::BPF_K, (0, 0), u32::MAX),
+    ];
+    socket2::SockRef::from(listener).attach_filter(&program)
+}
+
+/// Takes `close_to_newcomers` back.
+///
+/// # Errors
+///
+/// None that the kernel is known to give.
+pub fn open_to_newcomers(listener: &impl AsFd) -> io::Result<()> {
+    match socket2::SockRef::from(listener).detach_filter() {
+        // There was none.
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        detached => detached,
+    }
+}
+
+/// Accepts until dropped, handing every client to `serve`; `limit` tells what counts now.
 pub async fn accept_forever(
-    listener: TcpListener,
-    limit: &SegmentLimit,
-    serve: impl Fn(TcpStream, SocketAddr),
+    listener: &TcpListener,
+    limit: impl Fn() -> Option<Arc<SegmentLimit>>,
+    mut serve: impl FnMut(TcpStream, SocketAddr),
 ) {
     let mut applied = i32::MAX;
     loop {
-        limit.apply(&listener, &mut applied);
+        if let Some(limit) = limit() {
+            limit.apply(listener, &mut applied);
+        }
         match listener.accept().await {
             Ok((client, address)) => {
                 if let Err(error) = prepare(&client) {

@@ -56,6 +56,12 @@ impl Snapshot {
     pub fn listener(&self, name: &str) -> Option<&Listener> {
         self.listeners.iter().find(|listener| listener.name == name)
     }
+
+    /// The listener of an address that it is bound to.
+    pub fn listener_at(&self, bound: SocketAddr) -> Option<&Listener> {
+        let mut listeners = self.listeners.iter();
+        listeners.find(|listener| listener.addresses.contains(&bound))
+    }
 }
 
 /// Everything a session may look at; shared by all of them.
@@ -111,6 +117,15 @@ impl World {
         let now = self.snapshot.read();
         Arc::clone(&now.unwrap_or_else(PoisonError::into_inner))
     }
+
+    /// The configuration from now on; sessions that have begun go on with the one they have.
+    pub fn replace(&self, snapshot: Snapshot) {
+        let mut now = self
+            .snapshot
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *now = Arc::new(snapshot);
+    }
 }
 
 /// Where clients come in.
@@ -124,18 +139,19 @@ pub struct Listener {
     pub accepted: Arc<Counter>,
 }
 
-/// Serves one client; gives back what is left to do where the kernel takes it over.
+/// Serves one client that came in at `bound`, as the configuration was when it came; gives back what
+/// is left to do where the kernel takes it over.
 #[tracing::instrument(name = "session", level = "debug", skip_all, fields(client = %address))]
 pub async fn run(
     mut client: TcpStream,
     address: SocketAddr,
-    listener: &str,
+    bound: SocketAddr,
+    now: &Snapshot,
     world: &World,
 ) -> Option<HandOff> {
-    let now = world.snapshot();
-    let listener = now.listener(listener)?;
+    let listener = now.listener_at(bound)?;
     listener.accepted.add(1);
-    match open(&mut client, address, listener, &now, world).await {
+    match open(&mut client, address, listener, now, world).await {
         Ok(opened) => relay(client, opened, listener, world).await,
         Err(refused) => {
             tracing::debug!(reason = refused.reason().label(), "refused: {refused}");

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -89,6 +89,7 @@ pub struct Backend {
     address: RwLock<SocketAddr>,
     weight: AtomicU16,
     standing: Mutex<Standing>,
+    is_gone: AtomicBool,
     /// Sessions open now.
     pub connections: Gauge,
     /// Sessions opened since the daemon started.
@@ -105,6 +106,7 @@ impl Backend {
             address: RwLock::new(address),
             weight: AtomicU16::new(weight),
             standing: Mutex::default(),
+            is_gone: AtomicBool::new(false),
             connections: Gauge::default(),
             opened: Counter::default(),
             passed_over: PassedOver::default(),
@@ -124,6 +126,9 @@ impl Backend {
     ///
     /// Why it gets no new client.
     pub fn available(&self) -> Result<(), Unavailable> {
+        if self.is_gone() {
+            return Err(Unavailable::Gone);
+        }
         self.standing().available()
     }
 
@@ -146,8 +151,19 @@ impl Backend {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where it is, and its share, from now on.
+    /// Whether the configuration has it no more; connections may still be open.
+    pub fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::Relaxed)
+    }
+
+    /// The configuration has it no more.
+    pub fn retire(&self) {
+        self.is_gone.store(true, Ordering::Relaxed);
+    }
+
+    /// Where it is, and its share, from now on; the configuration has it.
     pub fn change(&self, address: SocketAddr, weight: u16) {
+        self.is_gone.store(false, Ordering::Relaxed);
         *self.address.write().unwrap_or_else(PoisonError::into_inner) = address;
         self.weight.store(weight, Ordering::Relaxed);
     }
@@ -205,6 +221,8 @@ pub enum Unavailable {
     Disabled,
     Down,
     Draining,
+    /// It is no longer in the configuration.
+    Gone,
 }
 
 /// Every backend that sessions are counted for, those no longer configured included.
@@ -220,6 +238,25 @@ impl Backends {
     pub fn by_number(&self, number: u32) -> Option<Arc<Backend>> {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
         all.get(&number).cloned()
+    }
+
+    /// All of them, in the order of their numbers.
+    pub fn all(&self) -> Vec<Arc<Backend>> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<Arc<Backend>> = all.values().cloned().collect();
+        all.sort_by_key(|backend| backend.number);
+        all
+    }
+
+    /// Forgets those that are no longer configured, have no connection, and are known to no session.
+    pub fn take_ended(&self) -> Vec<Arc<Backend>> {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        // Who knows it through a pool holds that pool, and so another reference.
+        let is_over = |_: &u32, backend: &mut Arc<Backend>| {
+            let is_unused = backend.is_gone() && backend.connections.value() == 0;
+            is_unused && Arc::strong_count(backend) == 1
+        };
+        all.extract_if(is_over).map(|(_, ended)| ended).collect()
     }
 }
 

@@ -73,6 +73,27 @@ impl Daemon {
         command.output().expect("sluice can be run")
     }
 
+    /// Has it read its configuration again; what `sluice reload` said.
+    ///
+    /// # Panics
+    ///
+    /// It was not taken.
+    pub fn reload(&self) -> String {
+        let output = self.ask_reload();
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "{}", said(&output.stderr));
+        said(&output.stdout)
+    }
+
+    /// Runs `sluice reload`.
+    pub fn ask_reload(&self) -> Output {
+        let mut command = Command::new(binary::sluice());
+        command
+            .args(["reload", "--control"])
+            .arg(self.setup.control());
+        command.output().expect("sluice can be run")
+    }
+
     /// What `sluice status --json` tells.
     pub fn status(&self) -> Value {
         let output = self.show_status(&["--json"]);

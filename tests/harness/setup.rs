@@ -30,6 +30,7 @@ pub struct Setup {
     limits: Vec<String>,
     listener: Vec<String>,
     pool: Vec<String>,
+    more: String,
     arguments: Vec<&'static str>,
     is_unprivileged: bool,
 }
@@ -51,6 +52,7 @@ impl Setup {
             limits: Vec::new(),
             listener: Vec::new(),
             pool: Vec::new(),
+            more: String::new(),
             arguments: Vec::new(),
             is_unprivileged: false,
         }
@@ -114,6 +116,18 @@ impl Setup {
     /// A line of `[[pools]]`.
     pub fn pool(mut self, line: &str) -> Self {
         self.pool.push(line.to_owned());
+        self
+    }
+
+    /// Text at the end of the file.
+    pub fn more(mut self, text: &str) -> Self {
+        self.more.push_str(text);
+        self
+    }
+
+    /// Without any backend.
+    pub fn without_backends(mut self) -> Self {
+        self.backends.clear();
         self
     }
 
@@ -206,13 +220,22 @@ impl Setup {
         command
     }
 
-    fn write_config(&self) -> PathBuf {
+    /// Writes the configuration where a daemon of this setup, or of one it was cloned from, finds it.
+    pub fn write_config(&self) -> PathBuf {
+        self.write_text(&self.config())
+    }
+
+    /// The same with any text.
+    pub fn write_text(&self, text: &str) -> PathBuf {
         let path = self.directory.path().join("sluice.toml");
-        fs::write(&path, self.config()).expect("there is room");
+        // A daemon that looks at it sees the old text or the new one.
+        let next = path.with_extension("next");
+        fs::write(&next, text).expect("there is room");
+        fs::rename(&next, &path).expect("it is there");
         path
     }
 
-    fn config(&self) -> String {
+    pub fn config(&self) -> String {
         let mut text = String::new();
         let control = self.control();
         let mut table = |name: &str, lines: &[String]| {
@@ -242,7 +265,7 @@ impl Setup {
             "[[pools]]",
             &[vec![r#"name = "brokers""#.to_owned()], self.pool.clone()].concat(),
         );
-        text + &self.backends
+        text + &self.backends + &self.more
     }
 }
 

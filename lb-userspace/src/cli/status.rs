@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use super::reload;
 use super::table::{columns, row};
-use crate::control::status::{Counted, Splice, Status};
+use crate::control::status::{Backend, Counted, Splice, Status};
 
 /// Shows a status as aligned columns.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ impl fmt::Display for Table<'_> {
             evicted,
             splice,
             bytes,
+            reload,
         } = self.0;
         writeln!(f, "sluice {version}, pid {pid}, {threads} threads")?;
         match &kernel.pins {
@@ -42,12 +44,7 @@ impl fmt::Display for Table<'_> {
         }
         writeln!(f, "\n{}", columns(&self.listeners()))?;
         writeln!(f, "{}", columns(&self.backends()))?;
-        for backend in backends {
-            if backend.failed > 0 {
-                let reasons = counted(nonzero(&backend.passed_over));
-                writeln!(f, "passed    {}: {reasons}", backend.name)?;
-            }
-        }
+        passed(f, backends)?;
         writeln!(f, "refused   {}", counted(refused))?;
         writeln!(f, "paths     {}", self.choices())?;
         writeln!(f, "evicted   {}", counted(evicted))?;
@@ -65,12 +62,24 @@ impl fmt::Display for Table<'_> {
             )?;
             writeln!(f, "packets   {}", counted(packets))?;
         }
+        if let Some(reload) = reload {
+            writeln!(f, "reload    {}", reload::Last(reload))?;
+        }
         write!(
             f,
             "copied    {} bytes from clients, {} from brokers",
             bytes.from_clients, bytes.from_brokers
         )
     }
+}
+
+/// Why backends were passed over, of those that were.
+fn passed(f: &mut fmt::Formatter<'_>, backends: &[Backend]) -> fmt::Result {
+    for backend in backends.iter().filter(|backend| backend.failed > 0) {
+        let reasons = counted(nonzero(&backend.passed_over));
+        writeln!(f, "passed    {}: {reasons}", backend.name)?;
+    }
+    Ok(())
 }
 
 impl Table<'_> {
@@ -106,7 +115,7 @@ impl Table<'_> {
             rows.push(vec![
                 backend.name.clone(),
                 backend.address.to_string(),
-                backend.pool.clone(),
+                backend.pool.clone().unwrap_or_else(|| "(gone)".to_owned()),
                 backend.weight.to_string(),
                 backend.connections.to_string(),
                 backend.opened.to_string(),

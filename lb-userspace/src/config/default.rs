@@ -10,6 +10,7 @@ pub const THREADS: Option<NonZeroUsize> = None;
 pub const CONTROL: &str = "/run/sluice/control.sock";
 pub const LOG: &str = "info";
 pub const LOG_FORMAT: LogFormat = LogFormat::Text;
+pub const WATCH_CONFIG: bool = false;
 
 pub const MODE: KernelMode = KernelMode::Auto;
 pub const PINS: &str = "/sys/fs/bpf/sluice";

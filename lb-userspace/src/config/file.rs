@@ -41,6 +41,7 @@ pub struct Daemon {
     pub control: Value<String>,
     pub log: Value<String>,
     pub log_format: Value<String>,
+    pub watch_config: Value<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -165,6 +166,7 @@ mod tests {
                     control,
                     log,
                     log_format,
+                    watch_config,
                 }),
             kernel:
                 Table(Kernel {
@@ -211,6 +213,7 @@ mod tests {
         assert!(name.is_some() && address.is_some() && weight.is_some() && backup.is_some());
 
         assert!(threads.is_some() && control.is_some() && log.is_some() && log_format.is_some());
+        assert!(watch_config.is_some());
         assert!(mode.is_some() && pins.is_some() && clients_capacity.is_some());
         assert!(connect_packet.is_some() && connect_timeout.is_some());
         assert!(dial_timeout.is_some() && connack_timeout.is_some());

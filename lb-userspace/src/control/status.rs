@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::reload::Reload;
+
 /// The daemon at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -27,6 +29,8 @@ pub struct Status {
     /// The connections in the kernel, where that is possible.
     pub splice: Option<Splice>,
     pub bytes: Bytes,
+    /// The last one there was.
+    pub reload: Option<Reload>,
 }
 
 /// The kernel half.
@@ -61,7 +65,8 @@ pub struct Listener {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backend {
-    pub pool: String,
+    /// None where the configuration has the backend no more, and connections of it are still open.
+    pub pool: Option<String>,
     pub name: String,
     pub address: SocketAddr,
     pub weight: u16,

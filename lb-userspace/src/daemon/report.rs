@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lb_common::reason::Reason as PacketReason;
 
 use crate::config::Config;
+use crate::control::reload::{Outcome, Reload};
 use crate::control::status::{
     Backend, Bytes, Chosen, Counted, DataPath, Kernel as KernelStatus, Listener, Splice, Status,
 };
@@ -14,7 +15,6 @@ use crate::kernel::{Kernel, Unavailable};
 use crate::relay::Because as PathBecause;
 use crate::session::refuse::Reason;
 use crate::session::{Snapshot, World};
-use crate::upstream::Pool;
 use crate::upstream::passed_over::Why;
 
 /// What does not change while the daemon runs.
@@ -26,6 +26,7 @@ pub(super) struct Facts {
     pins: Option<String>,
     has_splice: bool,
     downgrades: Vec<String>,
+    reload: Mutex<Option<Reload>>,
 }
 
 impl Facts {
@@ -49,7 +50,38 @@ impl Facts {
                 .into_iter()
                 .chain(kernel.into_iter().flat_map(|kernel| kernel.notes.clone()))
                 .collect(),
+            reload: Mutex::default(),
         }
+    }
+
+    /// Remembers the last reload, and says what came of it.
+    pub(super) fn reloaded(&self, reload: Reload) {
+        let cause = reload.cause.label();
+        match &reload.outcome {
+            Outcome::Taken {
+                changes,
+                needs_restart,
+            } => {
+                for change in changes {
+                    tracing::info!("{change}");
+                }
+                for change in needs_restart {
+                    tracing::warn!("{change}, which needs a restart");
+                }
+                tracing::info!(cause, changes = changes.len(), "reloaded");
+            }
+            Outcome::Refused(complaints) => {
+                for complaint in complaints.lines() {
+                    tracing::warn!("{complaint}");
+                }
+                tracing::warn!(cause, "not reloaded; nothing has changed");
+            }
+            Outcome::Failed(because) => {
+                tracing::warn!(cause, because, "not reloaded; nothing has changed");
+            }
+        }
+        let mut last = self.reload.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some(reload);
     }
 
     /// Says once, in the log, what an operator should know before anything happens.
@@ -114,7 +146,7 @@ impl Facts {
             datapath: self.datapath(),
             downgrades: self.downgrades.clone(),
             listeners: listeners(&now, world),
-            backends: now.pools.iter().flat_map(|pool| backends(pool)).collect(),
+            backends: backends(&now, world),
             refused: counted(world.refusals.each(), Reason::label),
             choices: choices(world),
             evicted: counted(world.evictions.each(), Because::label),
@@ -123,14 +155,27 @@ impl Facts {
                 from_clients: world.copied.from_client.value(),
                 from_brokers: world.copied.from_broker.value(),
             },
+            reload: self
+                .reload
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
         }
     }
 }
 
 /// One sentence: what is not in use, why, and so what to do.
 fn downgrade(unavailable: &Unavailable) -> String {
-    let mut sentence = format!("without the kernel half, which {unavailable}");
-    let mut cause = std::error::Error::source(unavailable);
+    format!(
+        "without the kernel half, which {}",
+        with_causes(unavailable)
+    )
+}
+
+/// An error and all that led to it.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut sentence = error.to_string();
+    let mut cause = error.source();
     while let Some(error) = cause {
         sentence.push_str(": ");
         sentence.push_str(&error.to_string());
@@ -156,18 +201,28 @@ fn listeners(now: &Snapshot, world: &World) -> Vec<Listener> {
     now.listeners.iter().map(listener).collect()
 }
 
-fn backends(pool: &Pool) -> impl Iterator<Item = Backend> {
-    pool.backends.iter().map(|backend| Backend {
-        pool: pool.name.clone(),
-        name: backend.name.clone(),
-        address: backend.address(),
-        weight: backend.weight(),
-        number: backend.number,
-        connections: backend.connections.value(),
-        opened: backend.opened.value(),
-        failed: backend.passed_over.total(),
-        passed_over: counted(backend.passed_over.each(), Why::label),
-    })
+/// Those of the configuration, and behind them those that are gone and have connections.
+fn backends(now: &Snapshot, world: &World) -> Vec<Backend> {
+    let pools = now.pools.iter().flat_map(|pool| {
+        let backends = pool.backends.iter().cloned();
+        backends.map(|backend| (Some(pool.name.clone()), backend))
+    });
+    let gone = world.backends.all().into_iter();
+    let gone = gone.filter(|backend| backend.is_gone() && backend.connections.value() > 0);
+    pools
+        .chain(gone.map(|backend| (None, backend)))
+        .map(|(pool, backend)| Backend {
+            pool,
+            name: backend.name.clone(),
+            address: backend.address(),
+            weight: backend.weight(),
+            number: backend.number,
+            connections: backend.connections.value(),
+            opened: backend.opened.value(),
+            failed: backend.passed_over.total(),
+            passed_over: counted(backend.passed_over.each(), Why::label),
+        })
+        .collect()
 }
 
 fn choices(world: &World) -> Vec<Chosen> {

@@ -54,8 +54,25 @@ pub(super) fn once(world: &World, tables: &Tables, scope: Scope) {
     for (client, session) in tables.gone_clients() {
         registry.with_tables(|tables| tables.unbind(&client, session));
     }
+    forget_ended(world);
     if scope == Scope::Adopted {
         registry.with_tables(Tables::forget_leaving);
+    }
+}
+
+/// Backends that are no longer configured have had their last connection.
+pub(super) fn forget_ended(world: &World) {
+    for ended in world.backends.take_ended() {
+        tracing::info!(
+            backend = ended.name,
+            "is gone, and so is its last connection"
+        );
+        let forgotten = world
+            .registry
+            .with_tables(|tables| tables.forget_backend(ended.number));
+        if let Some(Err(error)) = forgotten {
+            tracing::warn!(backend = ended.name, %error, "stays listed in the kernel");
+        }
     }
 }
 

@@ -1,69 +1,123 @@
 //! One thread: its own sockets, its own runtime, its own sessions.
 
-use std::net::TcpListener;
-use std::sync::Arc;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::{runtime, time};
 use tokio_util::sync::CancellationToken;
 
 use crate::drain::Tasks;
 use crate::kernel::route;
-use crate::listen::{self, SegmentLimit};
-use crate::session::{self, World};
+use crate::listen;
+use crate::session::{self, Snapshot, World};
 
 /// How long connections may take, when everything stops, that are on their way into the kernel.
 const LAST_MOMENTS: Duration = Duration::from_secs(5);
+/// How long a socket that is given up is still served: handshakes that have begun come to their end,
+/// one repetition of a lost segment included.
+const LAST_HANDSHAKES: Duration = Duration::from_secs(3);
 
-/// Listening sockets with the name of their listener.
-pub(super) type Sockets = Vec<(String, TcpListener)>;
+/// A socket to serve.
+#[derive(Debug)]
+pub(super) struct Post {
+    /// As the configuration writes it.
+    pub address: SocketAddr,
+    pub socket: TcpListener,
+    pub retirement: Arc<Retirement>,
+}
 
-/// Accepts and serves until `stop`, and returns when the last session has ended.
-pub(super) fn run(sockets: Sockets, world: &Arc<World>, stop: CancellationToken) {
+/// When a socket is given up; nobody new gets to it by then.
+#[derive(Debug, Default)]
+pub(super) struct Retirement {
+    pub begins: CancellationToken,
+    /// How the clients are served that began to connect before.
+    pub last: OnceLock<Arc<Snapshot>>,
+}
+
+/// Serves what comes by `posts` until `stop`, and returns when the last session has ended.
+pub(super) fn run(posts: UnboundedReceiver<Post>, world: &Arc<World>, stop: CancellationToken) {
     if world.splicer.is_some()
         && let Err(error) = route::prepare()
     {
         tracing::warn!(%error, "routes are looked up with difficulty");
     }
     match runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(serve(sockets, world, stop)),
+        Ok(runtime) => runtime.block_on(serve(posts, world, stop)),
         Err(error) => tracing::error!(%error, "a thread serves nobody"),
     }
 }
 
-async fn serve(sockets: Sockets, world: &Arc<World>, stop: CancellationToken) {
+async fn serve(mut posts: UnboundedReceiver<Post>, world: &Arc<World>, stop: CancellationToken) {
     let tasks = Tasks::new(stop);
-    for (name, socket) in sockets {
-        let Some(limit) = limit(world, &name) else {
-            continue;
-        };
-        let (world, sessions) = (Arc::clone(world), tasks.clone());
-        match tokio::net::TcpListener::from_std(socket) {
-            Ok(listener) => tasks.spawn(async move {
-                listen::accept_forever(listener, &limit, |client, address| {
-                    let (world, splicing) = (Arc::clone(&world), Arc::clone(&world));
-                    let name = name.clone();
-                    sessions.spawn_with_end(
-                        async move { session::run(client, address, &name, &world).await },
-                        |hand_off| async move {
-                            if let Some(splicer) = &splicing.splicer {
-                                hand_off.complete(splicer).await;
-                            }
-                        },
-                    );
-                })
-                .await;
-            }),
-            Err(error) => tracing::error!(%error, "a thread does not listen"),
+    let take_posts = async {
+        while let Some(post) = posts.recv().await {
+            tasks.spawn(attend(post, Arc::clone(world), tasks.clone()));
         }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = take_posts => {}
+        () = tasks.stopped() => {}
     }
-    tasks.stopped().await;
     if time::timeout(LAST_MOMENTS, tasks.finished()).await.is_err() {
         tracing::warn!("connections on their way into the kernel are reset");
     }
 }
 
-fn limit(world: &World, listener: &str) -> Option<Arc<SegmentLimit>> {
-    let now = world.snapshot();
-    Some(Arc::clone(&now.listener(listener)?.segment_limit))
+/// Accepts clients until the socket is given up.
+async fn attend(post: Post, world: Arc<World>, sessions: Tasks) {
+    let Post {
+        address: bound,
+        socket,
+        retirement,
+    } = post;
+    let listener = match tokio::net::TcpListener::from_std(socket) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, address = %bound, "a thread does not listen");
+            return;
+        }
+    };
+    let limit = || {
+        let now = world.snapshot();
+        Some(Arc::clone(&now.listener_at(bound)?.segment_limit))
+    };
+    let mut serve = |client, address| {
+        let mut now = world.snapshot();
+        if now.listener_at(bound).is_none()
+            && let Some(last) = retirement.last.get()
+        {
+            now = Arc::clone(last);
+        }
+        begin(client, [address, bound], now, &world, &sessions);
+    };
+    tokio::select! {
+        () = listen::accept_forever(&listener, limit, &mut serve) => {}
+        () = retirement.begins.cancelled() => {}
+    }
+    let closing = listen::accept_forever(&listener, || None, &mut serve);
+    if time::timeout(LAST_HANDSHAKES, closing).await.is_err() {
+        tracing::debug!(address = %bound, "closed");
+    }
+}
+
+fn begin(
+    client: TcpStream,
+    [address, bound]: [SocketAddr; 2],
+    now: Arc<Snapshot>,
+    world: &Arc<World>,
+    sessions: &Tasks,
+) {
+    let (world, splicing) = (Arc::clone(world), Arc::clone(world));
+    sessions.spawn_with_end(
+        async move { session::run(client, address, bound, &now, &world).await },
+        |hand_off| async move {
+            if let Some(splicer) = &splicing.splicer {
+                hand_off.complete(splicer).await;
+            }
+        },
+    );
 }

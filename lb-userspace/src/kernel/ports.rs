@@ -25,6 +25,7 @@ type Way = (IpAddr, SocketAddr);
 pub struct Ports {
     range: Vec<u16>,
     free: Mutex<HashMap<Way, VecDeque<u16>>>,
+    avoided: Mutex<Vec<u16>>,
 }
 
 /// A port in use; free again when dropped.
@@ -53,13 +54,24 @@ impl Ports {
         Self {
             range,
             free: Mutex::new(free),
+            avoided: Mutex::default(),
         }
+    }
+
+    /// Gives out none of `ours` from now on: listeners have them.
+    pub fn avoid(&self, ours: Vec<u16>) {
+        *self.avoided.lock().unwrap_or_else(PoisonError::into_inner) = ours;
     }
 
     /// A port from `source` to `broker`, if one is free.
     pub fn take(self: &Arc<Self>, source: IpAddr, broker: SocketAddr) -> Option<Port> {
         let way = (source, broker);
-        let number = self.with_free(way, VecDeque::pop_front)?;
+        let avoided = self.avoided.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = self.with_free(way, |free| {
+            let place = free.iter().position(|port| !avoided.contains(port))?;
+            free.remove(place)
+        })?;
+        drop(avoided);
         Some(Port {
             ports: Arc::clone(self),
             way,
@@ -149,6 +161,12 @@ mod tests {
 
         assert_eq!(ports.take(source, broker).unwrap().number, 10_001);
         ports.give_back((source, 10_002).into(), broker);
-        assert_eq!(ports.take(source, broker).unwrap().number, 10_000);
+        let last = ports.take(source, broker).unwrap();
+        assert_eq!(last.number, 10_000);
+        drop(last);
+        ports.avoid(vec![10_002, 10_001]);
+        let next = ports.take(source, broker).unwrap();
+        assert_eq!(next.number, 10_000);
+        assert!(ports.take(source, broker).is_none());
     }
 }

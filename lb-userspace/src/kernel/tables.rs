@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd as _;
 
 use aya::Ebpf;
@@ -75,7 +75,8 @@ impl Tables {
         let take = |name| ebpf.take_map(name).ok_or(TableError::Missing(name));
         let mut tables = Self::of(pins, take)?;
         tables.forget_copied_sessions()?;
-        tables.set_listeners(listeners)?;
+        tables.add_listeners(listeners)?;
+        tables.forget_listeners_except(listeners)?;
         Ok(tables)
     }
 
@@ -134,16 +135,32 @@ impl Tables {
             .map_err(of(CLIENTS))
     }
 
-    fn set_listeners(&mut self, wanted: &[SocketAddr]) -> Result<(), TableError> {
+    /// Lets the kernel half know where clients connect.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn add_listeners(&mut self, wanted: &[SocketAddr]) -> Result<(), TableError> {
+        let there: Vec<ListenerKey> = self.listeners.keys().filter_map(Result::ok).collect();
+        let wanted = wanted.iter().map(listener_key);
+        for key in wanted.filter(|key| !there.contains(key)) {
+            self.listeners
+                .insert(key, ListenerCount::default(), 0)
+                .map_err(of(LISTENERS))?;
+        }
+        Ok(())
+    }
+
+    /// Nobody listens anywhere else.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn forget_listeners_except(&mut self, wanted: &[SocketAddr]) -> Result<(), TableError> {
         let wanted: Vec<ListenerKey> = wanted.iter().map(listener_key).collect();
         let there: Vec<ListenerKey> = self.listeners.keys().filter_map(Result::ok).collect();
         for key in there.iter().filter(|key| !wanted.contains(key)) {
             self.listeners.remove(key).map_err(of(LISTENERS))?;
-        }
-        for key in wanted.iter().filter(|key| !there.contains(key)) {
-            self.listeners
-                .insert(key, ListenerCount::default(), 0)
-                .map_err(of(LISTENERS))?;
         }
         Ok(())
     }
@@ -155,35 +172,24 @@ impl Tables {
             .map_or(0, |count| count.syns)
     }
 
-    /// Numbers for backends: a name keeps the one it had; a number is freed when neither a name nor a
-    /// connection in the kernel has it.
+    /// Numbers for backends: a name keeps the one it had; a number is freed when no name has it, and it
+    /// is not `in_use` by a connection.
     ///
     /// # Errors
     ///
     /// What the kernel says.
-    pub fn number(&mut self, names: &[&str]) -> Result<Vec<u32>, TableError> {
-        let in_use: HashSet<u32> = self.spliced().map(|(_, flow)| flow.backend).collect();
+    pub fn number(
+        &mut self,
+        names: &[&str],
+        in_use: &HashSet<u32>,
+    ) -> Result<Vec<u32>, TableError> {
         let names: Vec<[i8; 32]> = names.iter().map(|name| text::fixed(name)).collect();
         let mut taken: Vec<(u32, [i8; 32])> = Vec::new();
-        for (number, record) in self
-            .backends
-            .iter()
-            .filter_map(Result::ok)
-            .collect::<Vec<_>>()
-        {
-            if names.contains(&record.name) {
+        for (number, record) in self.records() {
+            if names.contains(&record.name) || in_use.contains(&number) {
                 taken.push((number, record.name));
-            } else if in_use.contains(&number) {
-                taken.push((number, record.name));
-                let gone = BackendRecord {
-                    state: State::Gone as u32,
-                    ..record
-                };
-                self.backends
-                    .insert(number, gone, 0)
-                    .map_err(of(BACKENDS))?;
             } else {
-                self.backends.remove(&number).map_err(of(BACKENDS))?;
+                self.forget_backend(number)?;
             }
         }
         let numbered = |name: &[i8; 32]| {
@@ -196,6 +202,34 @@ impl Tables {
             number
         };
         Ok(names.iter().map(numbered).collect())
+    }
+
+    fn records(&self) -> Vec<(u32, BackendRecord)> {
+        self.backends.iter().filter_map(Result::ok).collect()
+    }
+
+    /// Every backend that is listed, as it was: number, name, address and weight.
+    pub fn listed_backends(&self) -> Vec<(u32, String, SocketAddr, u16)> {
+        let listed = |(number, record): (u32, BackendRecord)| {
+            let name: Vec<u8> = text::bytes(&record.name).collect();
+            let name = String::from_utf8_lossy(&name).into_owned();
+            let address = IpAddr::from(record.address).to_canonical();
+            let address = SocketAddr::new(address, record.port);
+            (number, name, address, record.weight)
+        };
+        self.records().into_iter().map(listed).collect()
+    }
+
+    /// Frees a number.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn forget_backend(&mut self, number: u32) -> Result<(), TableError> {
+        match self.backends.remove(&number) {
+            Err(MapError::KeyNotFound) | Ok(()) => Ok(()),
+            Err(error) => Err(of(BACKENDS)(error)),
+        }
     }
 
     /// Lists a session under its client.
@@ -265,12 +299,20 @@ impl Tables {
             address: mapped(backend.address().ip()),
             port: backend.address().port(),
             weight: backend.weight(),
-            state: State::Up as u32,
+            state: state(backend) as u32,
             connections: backend.connections.value(),
         };
         if let Err(error) = self.backends.insert(backend.number, record, 0) {
             tracing::warn!(%error, backend = backend.name, "{BACKENDS} is out of date");
         }
+    }
+}
+
+fn state(backend: &Backend) -> State {
+    if backend.is_gone() {
+        State::Gone
+    } else {
+        State::Up
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who is tried for a client, and what part a backend that comes back gets.
+//! Who is tried for a client, what part a backend that comes back gets, and when it is forgotten.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Backend, Health, Pool, Wanted};
+use super::{Backend, Backends, Health, Pool, Unavailable, Wanted};
 use crate::balance::{Balancer, Member, Subject};
 use crate::config::{Balance, Tier};
 
@@ -98,4 +98,36 @@ fn being_found_up_again_and_again_starts_nothing_anew() {
     pool.backends[0].is_found(Health::Up, start + SLOW_START);
 
     assert_eq!(pool.backends[0].up_since(), Some(start));
+}
+
+#[test]
+fn what_is_gone_is_forgotten_when_nobody_has_it() {
+    let backends = Backends::default();
+    let address = "10.0.0.1:1883".parse().unwrap();
+    let [kept, gone] = [0, 1].map(|n| Arc::new(Backend::new(n, "b", address, 1)));
+    backends.insert(&kept);
+    backends.insert(&gone);
+    drop(kept);
+    gone.retire();
+    gone.connections.add_one();
+
+    assert_eq!(gone.available(), Err(Unavailable::Gone));
+    assert!(backends.take_ended().is_empty());
+    gone.connections.sub_one();
+    assert!(backends.take_ended().is_empty());
+    drop(gone);
+    assert_eq!(backends.take_ended().len(), 1);
+
+    assert!(backends.by_number(0).is_some() && backends.by_number(1).is_none());
+}
+
+#[test]
+fn what_comes_back_takes_clients_again() {
+    let address = "10.0.0.1:1883".parse().unwrap();
+    let backend = Backend::new(0, "b", address, 1);
+
+    backend.retire();
+    backend.change(address, 2);
+
+    assert_eq!(backend.available(), Ok(()));
 }

@@ -16,6 +16,7 @@ pub(super) fn daemon(written: file::Daemon, report: &mut Report<'_>) -> Daemon {
         control,
         log,
         log_format,
+        watch_config,
     } = written;
 
     Daemon {
@@ -32,6 +33,7 @@ pub(super) fn daemon(written: file::Daemon, report: &mut Report<'_>) -> Daemon {
                 &[("text", LogFormat::Text), ("json", LogFormat::Json)],
             )
         }),
+        watch_config: report.optional(watch_config, default::WATCH_CONFIG, |watch| Ok(*watch)),
     }
 }
 

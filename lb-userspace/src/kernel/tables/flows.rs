@@ -1,5 +1,6 @@
 //! The tables of connections that the kernel carries.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 
@@ -8,7 +9,7 @@ use lb_common::flow::{BrokerKey, FLAG_FROM_CLIENT, Flow, FlowKey, Handshake, Lea
 use lb_common::maps::{BROKERS, FLOWS, HANDSHAKES, LEAVING};
 use lb_common::reason::Reason;
 
-use super::super::flows::Pair;
+use super::super::flows::{Pair, flow_addresses};
 use super::{TableError, Tables, of};
 use crate::sys;
 
@@ -145,16 +146,32 @@ impl Tables {
     /// # Errors
     ///
     /// What the kernel says.
-    pub fn set_brokers(&mut self, addresses: &[SocketAddr]) -> Result<(), TableError> {
-        let wanted: Vec<BrokerKey> = addresses.iter().map(broker_key).collect();
+    pub fn add_brokers(&mut self, addresses: &[SocketAddr]) -> Result<(), TableError> {
+        for key in addresses.iter().map(broker_key) {
+            self.brokers.insert(key, 1, 0).map_err(of(BROKERS))?;
+        }
+        Ok(())
+    }
+
+    /// Nobody is dialled anywhere else.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn forget_brokers_except(&mut self, addresses: &[SocketAddr]) -> Result<(), TableError> {
+        let wanted: HashSet<BrokerKey> = addresses.iter().map(broker_key).collect();
         let there: Vec<BrokerKey> = self.brokers.keys().filter_map(Result::ok).collect();
         for key in there.iter().filter(|key| !wanted.contains(key)) {
             self.brokers.remove(key).map_err(of(BROKERS))?;
         }
-        for key in &wanted {
-            self.brokers.insert(key, 1, 0).map_err(of(BROKERS))?;
-        }
         Ok(())
+    }
+
+    /// Addresses of brokers that connections in the kernel lead to.
+    pub fn live_brokers(&self) -> HashSet<SocketAddr> {
+        self.spliced()
+            .map(|(_, flow)| flow_addresses(&flow)[1])
+            .collect()
     }
 
     /// What the kernel half did and why, since it was pinned.

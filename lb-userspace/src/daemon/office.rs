@@ -1,0 +1,182 @@
+//! The main thread: it answers the command line, follows signals, and keeps up with the kernel.
+
+use std::cell::RefCell;
+use std::io;
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tracing_subscriber::EnvFilter;
+
+use super::reload::Reloader;
+use super::report::Facts;
+use super::sockets::Sockets;
+use super::{Failure, Start, evict, flows, sweep, unix_time, watch};
+use crate::config::Config;
+use crate::control::reload::{Cause, Outcome, Reload};
+use crate::control::{self, Reply, Request};
+use crate::kernel::Kernel;
+use crate::kernel::tables::Tables;
+use crate::session::World;
+
+/// What is done here, beside the threads that serve clients.
+#[derive(Debug)]
+pub(super) struct Office<'a> {
+    pub start: &'a Start,
+    pub world: &'a Arc<World>,
+    /// With tables for what takes long.
+    pub kernel: Option<(Kernel, Tables)>,
+    pub control: &'a control::Socket,
+    pub facts: &'a Facts,
+}
+
+/// Somebody who wants a reload, and hears what came of it.
+type Wish = (Cause, oneshot::Sender<Outcome>);
+
+impl Office<'_> {
+    /// Works until SIGTERM or SIGINT.
+    pub(super) async fn until_told(mut self, sockets: Sockets) -> Result<(), Failure> {
+        let hang_up = signal(SignalKind::hangup()).map_err(Failure::Runtime)?;
+        let ended = end()?;
+
+        let Self {
+            start,
+            world,
+            facts,
+            ..
+        } = self;
+        let (kernel, tables) = match &mut self.kernel {
+            Some((kernel, tables)) => (Some(kernel), Some(&*tables)),
+            None => (None, None),
+        };
+        let mut kernel = kernel;
+        let kernel_log = kernel_log(kernel.as_deref_mut())?;
+        let (wish, wishes) = mpsc::channel(1);
+        let reloader = Reloader {
+            start,
+            text: start.text.clone(),
+            world,
+            tables,
+            sockets,
+        };
+        let config = RefCell::new(start.config.clone());
+        let answer = async |request| match request {
+            Request::Flows(filter) => Reply::Flows(match tables {
+                Some(tables) => flows::rows(world, tables, &filter),
+                None => Vec::new(),
+            }),
+            Request::Reload => ask(&wish, Cause::Command).await.map_or_else(
+                || Reply::Error("the balancer is stopping".to_owned()),
+                Reply::Reload,
+            ),
+            Request::Status => Reply::Status(Box::new(facts.status(world))),
+        };
+        let errors = async {
+            let error = tokio::select! {
+                ended = self.control.answer_forever(answer) => ended,
+                ended = kernel_log => ended,
+            };
+            tracing::error!(?error, "the control socket and the kernel's log are closed");
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = ended => {}
+            () = errors => {}
+            () = evict::forever(world, tables) => {}
+            () = sweep::forever(world, kernel.zip(tables)) => {}
+            () = on_signal(hang_up, &wish) => {}
+            () = on_change(start, &config, &wish) => {}
+            () = fulfil(wishes, reloader, facts, &config) => {}
+        }
+        Ok(())
+    }
+}
+
+/// What ends with SIGTERM or SIGINT.
+fn end() -> Result<impl Future<Output = ()>, Failure> {
+    let on = |kind| signal(kind).map_err(Failure::Runtime);
+    let mut terminate = on(SignalKind::terminate())?;
+    let mut interrupt = on(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Ends only with an error.
+fn kernel_log(
+    kernel: Option<&mut Kernel>,
+) -> Result<impl Future<Output = io::Result<()>> + use<>, Failure> {
+    let log = kernel.map(Kernel::log).transpose();
+    let log = log.map_err(Failure::Runtime)?;
+    Ok(async {
+        match log {
+            Some(log) => log.await,
+            None => std::future::pending().await,
+        }
+    })
+}
+
+async fn ask(wish: &mpsc::Sender<Wish>, cause: Cause) -> Option<Outcome> {
+    let (answer, answered) = oneshot::channel();
+    wish.send((cause, answer)).await.ok()?;
+    answered.await.ok()
+}
+
+async fn on_signal(mut hang_up: Signal, wish: &mpsc::Sender<Wish>) {
+    loop {
+        hang_up.recv().await;
+        // What came of it is in the log.
+        ask(wish, Cause::Signal).await;
+    }
+}
+
+/// Looks at the file for as long as the configuration says so.
+async fn on_change(start: &Start, config: &RefCell<Config>, wish: &mpsc::Sender<Wish>) {
+    let mut text = start.text.clone();
+    loop {
+        text = watch::until_changed(&start.file, &text).await;
+        if config.borrow().daemon.watch_config {
+            ask(wish, Cause::File).await;
+        }
+    }
+}
+
+/// Reloads, one wish after the other.
+async fn fulfil(
+    mut wishes: mpsc::Receiver<Wish>,
+    mut reloader: Reloader<'_>,
+    facts: &Facts,
+    config: &RefCell<Config>,
+) {
+    loop {
+        let wish = tokio::select! {
+            wish = wishes.recv() => wish,
+            () = reloader.sockets.forget_retired() => continue,
+        };
+        let Some((cause, answer)) = wish else { return };
+        let (outcome, taken) = reloader.reload().await;
+        if let Some(taken) = taken {
+            set_log(reloader.start, &taken.daemon.log);
+            config.replace(taken);
+        }
+        facts.reloaded(Reload {
+            at: unix_time(),
+            cause,
+            outcome: outcome.clone(),
+        });
+        if answer.send(outcome).is_err() {
+            tracing::debug!("nobody waits for the end of the reload");
+        }
+    }
+}
+
+fn set_log(start: &Start, filter: &str) {
+    // The check of the configuration has read it as well.
+    let set = EnvFilter::try_new(filter).map(|filter| (start.set_log.0)(filter));
+    if let Ok(Err(error)) = set {
+        tracing::warn!(%error, "the filter of the log stays as it was");
+    }
+}
