@@ -100,14 +100,15 @@ fn backends_and_listeners_are_listed_as_configured() {
         ground.open(Version::V5, "two"),
     ];
 
-    let backend = ground.setup.pins().backend("echo").value;
+    let backend = || ground.setup.pins().backend("echo").value;
+    wait::until("both are counted", || backend()["connections"] == 2);
+    let backend = backend();
     let status = ground.daemon.status();
 
     assert_eq!(backend["port"], ground._echo.address.port());
     assert_eq!(backend["address"], mapped(Ipv4Addr::LOCALHOST));
     assert_eq!(backend["weight"], 1);
     assert_eq!(backend["state"], 1);
-    assert_eq!(backend["connections"], 2);
     let mut ports = ground.setup.pins().dump("LISTENERS");
     ports.retain(|listener| listener.key["port"] == ground.daemon.address().port());
     assert_eq!(ports.len(), 2, "one for each family");

@@ -14,13 +14,14 @@ use harness::{namespace, need, wait};
 use lb_common::LAYOUT;
 use serde_json::Value;
 
-const ALL: [&str; 13] = [
+const ALL: [&str; 14] = [
     "links/lo-egress",
     "links/lo-ingress",
     "maps/ABOUT",
     "maps/BACKENDS",
     "maps/BROKERS",
     "maps/CLIENTS",
+    "maps/EVENTS",
     "maps/FLOWS",
     "maps/HANDSHAKES",
     "maps/LEAVING",

@@ -1,5 +1,6 @@
 //! Which backend a client id is bound to.
 
+use crate::flow::CLIENT_HALF_BYTES;
 use crate::shared;
 use crate::text;
 
@@ -27,6 +28,30 @@ impl ClientKey {
             id: text::fixed(id),
             digest: if whole { [0; 16] } else { digest() },
         }
+    }
+
+    /// The key in two halves, as the flows of a connection hold it.
+    pub fn halves(&self) -> [[u8; CLIENT_HALF_BYTES]; 2] {
+        let mut halves = [[0; CLIENT_HALF_BYTES]; 2];
+        let bytes = self.id.iter().map(|byte| byte.cast_unsigned());
+        let all = bytes.chain(self.digest);
+        for (half, byte) in halves.as_flattened_mut().iter_mut().zip(all) {
+            *half = byte;
+        }
+        halves
+    }
+
+    pub fn from_halves(halves: &[[u8; CLIENT_HALF_BYTES]; 2]) -> Self {
+        let mut key = Self {
+            id: [0; SHOWN_BYTES + 1],
+            digest: [0; 16],
+        };
+        let (id, digest) = halves.as_flattened().split_at(SHOWN_BYTES + 1);
+        for (to, byte) in key.id.iter_mut().zip(id) {
+            *to = byte.cast_signed();
+        }
+        key.digest.copy_from_slice(digest);
+        key
     }
 }
 
@@ -88,6 +113,14 @@ mod tests {
     use super::{ClientKey, SHOWN_BYTES};
 
     const LONG: [u8; SHOWN_BYTES + 1] = [b'x'; SHOWN_BYTES + 1];
+
+    #[test]
+    fn is_the_sum_of_its_halves() {
+        let key = ClientKey::new(str::from_utf8(&LONG).unwrap(), || [7; 16]);
+
+        assert_eq!(ClientKey::from_halves(&key.halves()), key);
+        assert_eq!(key.halves()[0], [b'x'; 32]);
+    }
 
     #[test]
     fn asks_for_a_digest_only_where_the_text_is_not_enough() {

@@ -64,7 +64,13 @@ pub struct Flow {
     pub state: u32,
     /// Where the last gap in what was carried ended, raw; see [`STATE_GAP`].
     pub gap_end: u32,
+    /// Half of the key in `CLIENTS`, the first in the flow from the client: where an end is noticed,
+    /// the entry is found without a search. The tables' memory comes in sizes that leave room for it.
+    pub client_half: [u8; CLIENT_HALF_BYTES],
 }
+
+/// Half of a [`crate::client::ClientKey`].
+pub const CLIENT_HALF_BYTES: usize = size_of::<crate::client::ClientKey>() / 2;
 
 /// The receiver did not agree to selective acknowledgments (RFC 2018): blank them.
 pub const FLAG_NO_SACK: u8 = 1;
@@ -125,7 +131,7 @@ pub struct BrokerKey {
 }
 
 shared!(FlowKey, 36);
-shared!(Flow, 112);
+shared!(Flow, 144);
 shared!(BrokerKey, 20);
 shared!(Handshake, 16);
 shared!(Leaving, 8);

@@ -14,6 +14,7 @@ pub mod about;
 pub mod address;
 pub mod backend;
 pub mod client;
+pub mod event;
 pub mod flow;
 pub mod listener;
 pub mod maps;

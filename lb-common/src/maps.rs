@@ -4,6 +4,7 @@ pub const ABOUT: &str = "ABOUT";
 pub const BACKENDS: &str = "BACKENDS";
 pub const BROKERS: &str = "BROKERS";
 pub const CLIENTS: &str = "CLIENTS";
+pub const EVENTS: &str = "EVENTS";
 pub const FLOWS: &str = "FLOWS";
 pub const HANDSHAKES: &str = "HANDSHAKES";
 pub const LEAVING: &str = "LEAVING";
@@ -11,8 +12,8 @@ pub const LISTENERS: &str = "LISTENERS";
 pub const REASONS: &str = "REASONS";
 
 /// The maps that are pinned under the directory of the configuration.
-pub const PINNED: [&str; 9] = [
-    ABOUT, BACKENDS, BROKERS, CLIENTS, FLOWS, HANDSHAKES, LEAVING, LISTENERS, REASONS,
+pub const PINNED: [&str; 10] = [
+    ABOUT, BACKENDS, BROKERS, CLIENTS, EVENTS, FLOWS, HANDSHAKES, LEAVING, LISTENERS, REASONS,
 ];
 
 /// The program at the ingress of every interface.
@@ -22,6 +23,8 @@ pub const EGRESS: &str = "sluice_egress";
 
 /// The most backends, those no longer configured included.
 pub const BACKENDS_CAPACITY: u32 = 4096;
+/// Bytes of the ring of events; each takes 64.
+pub const EVENTS_BYTES: u32 = 1 << 20;
 /// The handshakes that are remembered until they are asked for; the oldest are forgotten first.
 pub const HANDSHAKES_CAPACITY: u32 = 1 << 16;
 /// The most connections that are on their way into the kernel at one time, both legs of each.

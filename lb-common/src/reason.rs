@@ -13,15 +13,18 @@ pub enum Reason {
     /// A first fragment of a live flow, or a segment of one behind extension headers, was left to the
     /// host.
     NotPlain,
+    /// The ring of events was full; what it would have told is found by looking.
+    EventLost,
 }
 
 impl Reason {
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 5;
     pub const ALL: [Self; Self::COUNT] = [
         Self::BadLength,
         Self::TimeToLive,
         Self::StrayEnd,
         Self::NotPlain,
+        Self::EventLost,
     ];
 
     pub const fn label(self) -> &'static str {
@@ -30,6 +33,7 @@ impl Reason {
             Self::TimeToLive => "time_to_live",
             Self::StrayEnd => "stray_end",
             Self::NotPlain => "not_plain",
+            Self::EventLost => "event_lost",
         }
     }
 }

@@ -3,11 +3,13 @@
 //! Both ends' stacks decide what a FIN or a reset means to them; this only has to know when nothing
 //! more will come.
 
+use lb_common::event::{EVENT_CLOSED, EVENT_REPLACED};
 use lb_common::flow::{
     Flow, FlowKey, STATE_CLOSED, STATE_FIN, STATE_FIN_ACKNOWLEDGED, STATE_GAP, STATE_PEER_FIN,
     STATE_REPLACED, is_after,
 };
 
+use crate::events;
 use crate::maps::FLOWS;
 use crate::segment::{FIN, RST, Segment};
 
@@ -54,8 +56,7 @@ pub(crate) fn observe(segment: &Segment, flow: &mut Flow, sequence: u32, end: u3
 
     if segment.flags & RST != 0 {
         if is_exact(flow, reverse, sequence) {
-            flow.state |= STATE_CLOSED;
-            reverse.state |= STATE_CLOSED;
+            close(segment, flow, reverse);
         }
         return;
     }
@@ -67,8 +68,17 @@ pub(crate) fn observe(segment: &Segment, flow: &mut Flow, sequence: u32, end: u3
         reverse.state |= STATE_FIN_ACKNOWLEDGED;
     }
     if flow.state & reverse.state & STATE_FIN_ACKNOWLEDGED != 0 {
-        flow.state |= STATE_CLOSED;
-        reverse.state |= STATE_CLOSED;
+        close(segment, flow, reverse);
+    }
+}
+
+#[inline(always)]
+fn close(segment: &Segment, flow: &mut Flow, reverse: &mut Flow) {
+    let is_known = flow.state & STATE_CLOSED != 0;
+    flow.state |= STATE_CLOSED;
+    reverse.state |= STATE_CLOSED;
+    if !is_known {
+        events::tell(EVENT_CLOSED, &segment.key, flow);
     }
 }
 
@@ -78,10 +88,15 @@ pub(crate) fn is_replaced(flow: *mut Flow, is_syn: bool) -> bool {
     // SAFETY: the map gave the pointer.
     let flow = unsafe { &mut *flow };
     if is_syn && flow.state & STATE_CLOSED != 0 {
+        let is_known = flow.state & STATE_REPLACED != 0;
         flow.state |= STATE_REPLACED;
         if let Some(reverse) = FLOWS.get_ptr_mut(FlowKey::reverse(flow)) {
             // SAFETY: the map gave the pointer, and it is another entry.
-            unsafe { (*reverse).state |= STATE_REPLACED };
+            let reverse = unsafe { &mut *reverse };
+            reverse.state |= STATE_REPLACED;
+            if !is_known {
+                events::tell(EVENT_REPLACED, &FlowKey::reverse(reverse), flow);
+            }
         }
     }
     flow.state & STATE_REPLACED != 0

@@ -7,6 +7,7 @@
 use aya_ebpf::programs::TcContext;
 use lb_common::flow::{Flow, FlowKey, STATE_FIN, STATE_LEAVING, STATE_PEER_FIN, is_after};
 
+use crate::events;
 use crate::maps::{FLOWS, LEAVING};
 use crate::packet;
 use crate::segment::{ACK, FIN, RST, SYN, Segment};
@@ -31,30 +32,42 @@ pub(crate) fn concerns_socket(ctx: &TcContext, segment: &Segment, flow: &mut Flo
         return false;
     }
     if is_after(acknowledgment, flow.highest_acknowledgment) {
-        flow.highest_acknowledgment = acknowledgment;
+        events::acknowledge(&segment.key, flow, acknowledgment, until);
     }
     true
 }
 
-/// Whether a peer may acknowledge this much: what the daemon's socket sends, or what was carried.
+/// Notes how much a peer has acknowledged, if it may: what the daemon's socket sends, or what was
+/// carried.
 ///
 /// The daemon leaves when its bytes are acknowledged, so here nobody is believed who only knows the
 /// addresses of a connection.
 #[inline(always)]
-pub(crate) fn is_plausible(segment: &Segment, flow: &Flow, acknowledgment: u32) -> bool {
-    let is_sent = LEAVING.get_ptr(segment.key).is_some_and(|leaving| {
-        // SAFETY: the map gave the pointer.
-        !is_after(acknowledgment, unsafe { (*leaving).until })
-    });
-    is_sent
-        || FLOWS
-            .get_ptr(FlowKey::reverse(flow))
-            .is_some_and(|reverse| {
-                // SAFETY: the map gave the pointer.
-                let (highest, shift) =
-                    unsafe { ((*reverse).highest_sequence, (*reverse).sequence_shift) };
-                !is_after(acknowledgment, highest.wrapping_add(shift))
-            })
+pub(crate) fn acknowledge(segment: &Segment, flow: &mut Flow, acknowledgment: u32) {
+    let Some(leaving) = LEAVING.get_ptr(segment.key) else {
+        if is_carried(flow, acknowledgment) {
+            flow.highest_acknowledgment = acknowledgment;
+        }
+        return;
+    };
+    // SAFETY: the map gave the pointer.
+    let until = unsafe { (*leaving).until };
+    if !is_after(acknowledgment, until) || is_carried(flow, acknowledgment) {
+        events::acknowledge(&segment.key, flow, acknowledgment, until);
+    }
+}
+
+/// Whether so much was carried to the sender of `flow`.
+#[inline(always)]
+fn is_carried(flow: &Flow, acknowledgment: u32) -> bool {
+    FLOWS
+        .get_ptr(FlowKey::reverse(flow))
+        .is_some_and(|reverse| {
+            // SAFETY: the map gave the pointer.
+            let (highest, shift) =
+                unsafe { ((*reverse).highest_sequence, (*reverse).sequence_shift) };
+            !is_after(acknowledgment, highest.wrapping_add(shift))
+        })
 }
 
 /// Whether the daemon passes on a FIN on the leg that `flow` arrives on; if so, the FIN is noted as

@@ -15,6 +15,8 @@ mod checksum;
 #[cfg(target_arch = "bpf")]
 mod closing;
 #[cfg(target_arch = "bpf")]
+mod events;
+#[cfg(target_arch = "bpf")]
 mod handshake;
 #[cfg(target_arch = "bpf")]
 mod leaving;

@@ -1,15 +1,16 @@
 //! The maps that the daemon pins; those the kernel half does not read are here for their BTF.
 
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
-use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use lb_common::about::About;
 use lb_common::backend::BackendRecord;
 use lb_common::client::{ClientBinding, ClientKey};
+use lb_common::event::Event;
 use lb_common::flow::{BrokerKey, Flow, FlowKey, Handshake, Leaving};
 use lb_common::listener::{ListenerCount, ListenerKey};
 use lb_common::maps::{
-    BACKENDS_CAPACITY, HANDSHAKES_CAPACITY, LEAVING_CAPACITY, LISTENERS_CAPACITY,
+    BACKENDS_CAPACITY, EVENTS_BYTES, HANDSHAKES_CAPACITY, LEAVING_CAPACITY, LISTENERS_CAPACITY,
 };
 use lb_common::reason::Reason;
 
@@ -54,3 +55,7 @@ pub(crate) static LEAVING: HashMap<FlowKey, Leaving, { LEAVING_CAPACITY as usize
 #[btf_map]
 pub(crate) static HANDSHAKES: LruHashMap<FlowKey, Handshake, { HANDSHAKES_CAPACITY as usize }> =
     LruHashMap::new();
+
+/// What the daemon is told at once.
+#[btf_map]
+pub(crate) static EVENTS: RingBuf<Event, { EVENTS_BYTES as usize }> = RingBuf::new();

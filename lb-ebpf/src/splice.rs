@@ -201,11 +201,12 @@ fn observe(segment: &Segment, flow: &mut Flow, sequence: u32, acknowledgment: u3
     flow.bytes += u64::from(payload);
     // SAFETY: a plain call of a helper without arguments.
     flow.last_seen = unsafe { bpf_ktime_get_coarse_ns() };
-    if segment.flags & ACK != 0
-        && is_after(acknowledgment, flow.highest_acknowledgment)
-        && (flow.state & STATE_LEAVING == 0 || leaving::is_plausible(segment, flow, acknowledgment))
-    {
-        flow.highest_acknowledgment = acknowledgment;
+    if segment.flags & ACK != 0 && is_after(acknowledgment, flow.highest_acknowledgment) {
+        if flow.state & STATE_LEAVING == 0 {
+            flow.highest_acknowledgment = acknowledgment;
+        } else {
+            leaving::acknowledge(segment, flow, acknowledgment);
+        }
     }
     let fin = u32::from(segment.flags & FIN != 0);
     let end = sequence.wrapping_add(payload).wrapping_add(fin);

@@ -19,12 +19,14 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::reload::Error as LogError;
 
 mod build;
+mod ends;
 mod evict;
 mod flows;
 mod office;
 mod plan;
 mod reload;
 mod report;
+mod rounds;
 mod sockets;
 mod sweep;
 mod watch;
@@ -33,7 +35,6 @@ mod worker;
 use crate::config::{Config, KernelMode};
 use crate::control;
 use crate::kernel::pins::{PinError, Pins};
-use crate::kernel::sweep::Scope;
 use crate::kernel::{self, Kernel, Unavailable};
 use crate::session::World;
 use office::Office;
@@ -135,7 +136,7 @@ pub fn run(start: &Start) -> Result<(), Failure> {
     sign(&world, since)?;
     let own_tables = kernel.as_ref().map(Kernel::tables).transpose()?;
     if let Some(tables) = &own_tables {
-        sweep::once(&world, tables, Scope::Adopted);
+        sweep::adopt(&world, tables);
     }
 
     let facts = Facts::new(config, since, kernel.as_ref(), unavailable.as_ref(), &world);

@@ -17,6 +17,7 @@ use thiserror::Error;
 
 pub mod capabilities;
 pub mod conntrack;
+pub mod events;
 pub mod flows;
 pub mod grace;
 pub mod interfaces;
@@ -29,6 +30,7 @@ pub mod route;
 pub mod sweep;
 pub mod tables;
 
+use events::Events;
 use interfaces::Interface;
 use pins::Pins;
 use tables::{TableError, Tables};
@@ -259,6 +261,15 @@ impl Kernel {
     /// Somebody has removed the pins.
     pub fn tables(&self) -> Result<Tables, TableError> {
         Tables::reopen(&self.pins)
+    }
+
+    /// What the kernel half tells; to be opened once.
+    ///
+    /// # Errors
+    ///
+    /// Somebody has removed the pins, or there is no way to wait.
+    pub fn events(&self) -> Result<Events, TableError> {
+        Events::open(&self.pins)
     }
 
     /// Attaches to interfaces that have come, and lets go of those that went.

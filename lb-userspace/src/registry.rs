@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use lb_common::address::mapped;
 use lb_common::client::{ClientBinding, ClientKey, Path};
-use lb_common::flow::Flow;
 use lb_common::maps::FLOWS;
 use sha2::{Digest as _, Sha256};
 
@@ -18,8 +17,10 @@ use crate::mqtt::Version;
 use crate::upstream::Backend;
 
 pub mod carried;
+pub mod leaving;
 
 use carried::{Carried, Sessions};
+use leaving::Departures;
 
 /// What is known of a client once a broker has accepted it.
 #[derive(Debug)]
@@ -33,7 +34,6 @@ pub struct Client<'a> {
     /// In seconds; 0 is none.
     pub keep_alive: u16,
     pub clean_start: bool,
-    pub path: Path,
     /// In seconds of Unix time.
     pub since: u64,
 }
@@ -43,9 +43,10 @@ pub struct Client<'a> {
 pub struct Registry {
     tables: Option<Mutex<Tables>>,
     next_session: AtomicU64,
-    replaced: Mutex<Vec<(Flow, Option<Flow>)>>,
     /// Those that the daemon carries itself.
     pub carried: Arc<Sessions>,
+    /// Those that are on their way into the kernel.
+    pub leaving: Arc<Departures>,
     /// Sessions that go on without an entry, since the table is full.
     pub unlisted: Counter,
 }
@@ -56,7 +57,11 @@ pub struct Entry {
     registry: Arc<Registry>,
     backend: Arc<Backend>,
     key: ClientKey,
-    session: u64,
+    binding: ClientBinding,
+    /// It has a row.
+    is_listed: bool,
+    /// A flow has it.
+    is_left: bool,
     kept: Kept,
 }
 
@@ -66,49 +71,30 @@ impl Registry {
         Self {
             tables: tables.map(Mutex::new),
             next_session: AtomicU64::new(first_session),
-            replaced: Mutex::default(),
             carried: Arc::default(),
+            leaving: Arc::default(),
             unlisted: Counter::default(),
         }
     }
 
-    /// Counts and lists a session.
+    /// Counts a session.
     pub fn open(self: &Arc<Self>, client: &Client<'_>, backend: &Arc<Backend>) -> Entry {
         let session = self.next_session.fetch_add(1, Ordering::Relaxed);
-        let entry = Entry {
+        backend.opened.add(1);
+        backend.connections.add_one();
+        Entry {
             registry: Arc::clone(self),
             backend: Arc::clone(backend),
             key: key(client),
-            session,
+            binding: binding(client, backend.number, session),
+            is_listed: false,
+            is_left: false,
             kept: if client.clean_start {
                 Kept::Nothing
             } else {
                 Kept::Session
             },
-        };
-        backend.opened.add(1);
-        backend.connections.add_one();
-        self.with_tables(|tables| {
-            let listed = tables.bind(&entry.key, &binding(client, backend.number, session));
-            if let Err(error) = listed {
-                self.unlisted.add(1);
-                tracing::debug!(%error, "client is not listed in the kernel");
-            }
-            tables.count(backend);
-        });
-        entry
-    }
-
-    /// Flows of ended connections that made room for others, that from the client first; what they held
-    /// is to be given back.
-    pub fn take_replaced(&self) -> Vec<(Flow, Option<Flow>)> {
-        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *replaced)
-    }
-
-    fn note_replaced(&self, flows: Option<(Flow, Option<Flow>)>) {
-        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
-        replaced.extend(flows);
+        }
     }
 
     /// Runs `use_them` alone, where there are tables.
@@ -122,7 +108,7 @@ impl Registry {
 
 impl Entry {
     pub fn session(&self) -> u64 {
-        self.session
+        self.binding.session
     }
 
     pub fn backend(&self) -> &Backend {
@@ -137,7 +123,11 @@ impl Entry {
     /// The daemon carries the session itself from now on.
     pub fn carry(&self) -> Carried {
         let sessions = &self.registry.carried;
-        sessions.add(self.session, self.backend.number, self.kept)
+        sessions.add(self.session(), self.backend.number, self.kept)
+    }
+
+    pub fn client(&self) -> &ClientKey {
+        &self.key
     }
 
     /// Puts the session into the kernel, and lists it so.
@@ -145,15 +135,31 @@ impl Entry {
     /// # Errors
     ///
     /// There is no room, and nothing has changed.
-    pub fn splice(&self, pair: &Pair, next_send: [u32; 2]) -> Result<(), TableError> {
-        let spliced = self.registry.with_tables(|tables| {
-            self.registry
-                .note_replaced(tables.make_room(&pair.from_client.0));
-            tables.splice(pair, next_send)?;
-            tables.set_path(&self.key, self.session, Path::Splice);
+    pub fn splice(&mut self, pair: &Pair, until: [u32; 2]) -> Result<(), TableError> {
+        let registry = Arc::clone(&self.registry);
+        let spliced = registry.with_tables(|tables| {
+            tables.splice(pair, until)?;
+            self.list_in(tables, Path::Splice);
             Ok(())
         });
         spliced.unwrap_or(Err(TableError::Missing(FLOWS)))
+    }
+
+    /// Lists a session that the daemon carries.
+    pub fn list(&mut self) {
+        let registry = Arc::clone(&self.registry);
+        registry.with_tables(|tables| self.list_in(tables, Path::Copy));
+    }
+
+    fn list_in(&mut self, tables: &mut Tables, path: Path) {
+        self.binding.path = path as u8;
+        match tables.bind(&self.key, &self.binding) {
+            Ok(()) => self.is_listed = true,
+            Err(error) => {
+                self.registry.unlisted.add(1);
+                tracing::debug!(%error, "client is not listed in the kernel");
+            }
+        }
     }
 
     pub fn registry(&self) -> &Arc<Registry> {
@@ -161,18 +167,22 @@ impl Entry {
     }
 
     /// The kernel carries the session from now on; what is listed stays until its flow ends.
-    pub fn leave_to_flow(self) {
-        std::mem::forget(self);
+    pub fn leave_to_flow(mut self) {
+        self.is_left = true;
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
+        if self.is_left {
+            return;
+        }
         self.backend.connections.sub_one();
-        self.registry.with_tables(|tables| {
-            tables.unbind(&self.key, self.session);
-            tables.count(&self.backend);
-        });
+        if self.is_listed {
+            let session = self.session();
+            self.registry
+                .with_tables(|tables| tables.unbind(&self.key, session));
+        }
     }
 }
 
@@ -203,7 +213,7 @@ fn binding(client: &Client<'_>, backend: u32, session: u64) -> ClientBinding {
         address: mapped(client.address.ip()),
         protocol_level: client.version.level(),
         clean_start: client.clean_start.into(),
-        path: client.path as u8,
+        path: Path::Copy as u8,
         listener: mapped(client.listener.ip()),
         listener_port: client.listener.port(),
         reserved: [0; 3],

@@ -165,6 +165,8 @@ pub async fn run(
 /// A client and a backend that know each other.
 #[derive(Debug)]
 struct Session {
+    /// The client's, and where it connected to.
+    addresses: [SocketAddr; 2],
     broker: Opened,
     pending: Pending,
     /// Bytes of the CONNECT, which the backend has.
@@ -210,6 +212,7 @@ async fn open(
     let entry = register(&connect, addresses, &broker, keep_alive, world);
     tracing::debug!(id = connect.client_id(), backend = %broker.backend.name, "opened");
     Ok(Session {
+        addresses,
         pending: Pending {
             to_broker: pipelined,
             to_client: std::mem::take(&mut broker.received),
@@ -250,7 +253,6 @@ fn register(
         version: connect.version(),
         keep_alive,
         clean_start: connect.clean_start(),
-        path: Path::Copy,
         since: (world.clock)(),
     };
     Some(world.registry.open(&client, &broker.backend))
@@ -263,10 +265,10 @@ async fn relay(
     listener: &Listener,
     world: &World,
 ) -> Option<HandOff> {
-    let mut choice = hand_off::choose(&client, &session, listener, world);
+    let (mut choice, legs) = hand_off::choose(&client, &session, listener, world);
     let mut session = session;
-    if choice.path == Path::Splice {
-        match HandOff::begin(client, session) {
+    if let Some(legs) = legs.filter(|_| choice.path == Path::Splice) {
+        match HandOff::begin(client, session, legs) {
             Ok(hand_off) => {
                 world.choices.count(choice.because);
                 tracing::debug!("leaving to the kernel");
@@ -280,9 +282,12 @@ async fn relay(
     let Session {
         broker: Opened { mut broker, .. },
         pending,
-        entry,
+        mut entry,
         ..
     } = session;
+    if let Some(entry) = &mut entry {
+        entry.list();
+    }
     let carried = entry.as_ref().map(Entry::carry);
     copy::relay(
         &mut client,

@@ -11,6 +11,8 @@ use lb_common::Shared;
 use nix::libc;
 use tokio::io::unix::AsyncFd;
 
+pub(crate) mod map;
+
 /// Lets a task wait until `owner` can be read.
 ///
 /// # Errors
@@ -94,6 +96,16 @@ pub(crate) fn unacknowledged(socket: &impl AsFd) -> io::Result<u32> {
     let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
     done(result.into())?;
     u32::try_from(count).map_err(io::Error::other)
+}
+
+/// A value from its bytes, if they are as many.
+pub(crate) fn value<T: Shared>(bytes: &[u8]) -> Option<T> {
+    if bytes.len() != size_of::<T>() {
+        return None;
+    }
+    // SAFETY: there are as many bytes as the value has, and any bytes are a `Shared` value; they need
+    // not be aligned.
+    Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }
 
 /// The entries of a hash map, read some hundred at a time (bpf(2), `BPF_MAP_LOOKUP_BATCH`).

@@ -114,6 +114,7 @@ pub fn flow(key: FlowKey, from: SocketAddr, to: SocketAddr, shifts: [u32; 2]) ->
         highest_acknowledgment: 0,
         state: 0,
         gap_end: 0,
+        client_half: [0; 32],
     }
 }
 

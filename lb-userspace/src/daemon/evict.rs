@@ -7,10 +7,11 @@ use std::time::Duration;
 use lb_common::flow::{FLAG_CLEAN, Flow, FlowKey, STATE_CLOSED};
 use tokio::{task, time};
 
-use super::sweep::{give_back, now, spent};
+use super::sweep::{give_back, spent};
 use crate::evict::pace::{Pace, gap};
 use crate::evict::rank::{First, Kept, Rank};
 use crate::evict::{Because, Order, Whom};
+use crate::kernel::flows::now;
 use crate::kernel::reset;
 use crate::kernel::sweep::{Ended, Removed};
 use crate::kernel::tables::Tables;

@@ -7,14 +7,13 @@ use lb_common::client::{ClientBinding, ClientKey};
 use lb_common::flow::{Flow, FlowKey, STATE_CLOSED, STATE_FIN, STATE_PEER_FIN};
 use lb_common::text;
 
-use super::sweep;
 use crate::control::flows::{Direction, Filter, Row, State};
-use crate::kernel::flows::flow_addresses;
+use crate::kernel::flows::{flow_addresses, now};
 use crate::kernel::tables::Tables;
 use crate::session::World;
 
 pub(super) fn rows(world: &World, tables: &Tables, filter: &Filter) -> Vec<Row> {
-    let now = sweep::now();
+    let now = now();
     let ids: HashMap<u64, String> = tables.clients().map(id_of_session).collect();
     let spliced: Vec<(FlowKey, Flow)> = tables.spliced().collect();
     spliced

@@ -11,11 +11,12 @@ use tracing_subscriber::EnvFilter;
 use super::reload::Reloader;
 use super::report::Facts;
 use super::sockets::Sockets;
-use super::{Failure, Start, evict, flows, sweep, unix_time, watch};
+use super::{Failure, Start, ends, evict, flows, rounds, sweep, unix_time, watch};
 use crate::config::Config;
 use crate::control::reload::{Cause, Outcome, Reload};
 use crate::control::{self, Reply, Request};
 use crate::kernel::Kernel;
+use crate::kernel::events::Events;
 use crate::kernel::tables::Tables;
 use crate::session::World;
 
@@ -51,6 +52,7 @@ impl Office<'_> {
         };
         let mut kernel = kernel;
         let kernel_log = kernel_log(kernel.as_deref_mut())?;
+        let events = kernel.as_ref().map(|kernel| kernel.events()).transpose()?;
         let (wish, wishes) = mpsc::channel(1);
         let reloader = Reloader {
             start,
@@ -83,13 +85,30 @@ impl Office<'_> {
             () = ended => {}
             () = errors => {}
             () = evict::forever(world, tables) => {}
-            () = sweep::forever(world, kernel.zip(tables)) => {}
+            () = keep_up(world, kernel.zip(tables), events) => {}
             () = on_signal(hang_up, &wish) => {}
             () = on_change(start, &config, &wish) => {}
             () = fulfil(wishes, reloader, facts, &config) => {}
         }
         Ok(())
     }
+}
+
+/// Keeps up with the kernel for as long as the daemon runs.
+async fn keep_up(world: &World, kernel: Option<(&mut Kernel, &Tables)>, events: Option<Events>) {
+    let (Some((kernel, tables)), Some(events)) = (kernel, events) else {
+        return std::future::pending().await;
+    };
+    let heard = async {
+        if let Err(error) = ends::hear(world, events).await {
+            tracing::error!(%error, "the kernel half is not heard; what it tells is found by looking");
+        }
+    };
+    tokio::join!(
+        rounds::forever(world, kernel),
+        sweep::forever(world, tables),
+        heard
+    );
 }
 
 /// What ends with SIGTERM or SIGINT.

@@ -1,4 +1,5 @@
-//! Keeps up with the kernel: connections that have ended there, interfaces that come and go.
+//! Looks over all connections in the kernel, rarely and in small parts, for what nobody told of:
+//! clients that are lost, events that are, and what a former daemon left.
 
 use std::time::Duration;
 
@@ -6,57 +7,64 @@ use lb_common::flow::FlowKey;
 use nix::time::{ClockId, clock_gettime};
 use tokio::time;
 
-use crate::kernel::Kernel;
-use crate::kernel::flows::flow_addresses;
-use crate::kernel::sweep::{Ended, Removed, Scope, sweep, tell};
+use crate::kernel::flows::{flow_addresses, now};
+use crate::kernel::sweep::{Found, Removed, Scope, may_have_ended, settle, tell};
 use crate::kernel::tables::Tables;
 use crate::session::World;
 
 /// Between the end of one sweep and the begin of the next.
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(5);
+/// Entries looked at before others get their turn.
+const AT_A_TIME: usize = 2048;
 /// At most one part in so many of a processor is spent sweeping.
 const SHARE: u32 = 50;
 
 /// Looks again and again for as long as the daemon runs.
-pub(super) async fn forever(world: &World, kernel: Option<(&mut Kernel, &Tables)>) {
-    let Some((kernel, tables)) = kernel else {
-        return std::future::pending().await;
-    };
+pub(super) async fn forever(world: &World, tables: &Tables) {
     loop {
-        let begin = spent();
-        kernel.follow_interfaces();
-        once(world, tables, Scope::Running);
-        time::sleep(PAUSE.max((spent() - begin) * SHARE)).await;
+        let mut pace = Pace::default();
+        for (key, up) in tables.spliced() {
+            if may_have_ended(&up, now()) && !world.registry.leaving.has(up.session) {
+                look_closer(world, &key, up.session, Scope::Running);
+            }
+            pace.step().await;
+        }
+        for (client, binding) in tables.clients() {
+            if tables.is_gone(&binding) {
+                let session = binding.session;
+                world
+                    .registry
+                    .with_tables(|tables| tables.unbind(&client, session));
+            }
+            pace.step().await;
+        }
+        time::sleep(PAUSE).await;
     }
 }
 
-/// Looks by `tables`, which nobody waits for; removes under the lock, after another look.
-pub(super) fn once(world: &World, tables: &Tables, scope: Scope) {
-    let registry = &world.registry;
-    let remove = |keys: &[FlowKey; 2], session| {
-        registry.with_tables(|tables| tables.unsplice_session(keys, session)) == Some(true)
-    };
-    for removed in sweep(tables, now(), scope, remove) {
-        give_back(world, &removed);
-    }
-    for (flow, down) in registry.take_replaced() {
-        if let Some(down) = down {
-            tell(Ended::Closed, [&flow, &down]);
+/// Gives every so often the others their turn, and the processor to the rest of the host.
+#[derive(Debug)]
+struct Pace {
+    steps: usize,
+    begin: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            steps: 0,
+            begin: spent(),
         }
-        give_back(
-            world,
-            &Removed {
-                flow,
-                ended: Ended::Closed,
-            },
-        );
     }
-    for (client, session) in tables.gone_clients() {
-        registry.with_tables(|tables| tables.unbind(&client, session));
-    }
-    forget_ended(world);
-    if scope == Scope::Adopted {
-        registry.with_tables(Tables::forget_leaving);
+}
+
+impl Pace {
+    async fn step(&mut self) {
+        self.steps += 1;
+        if self.steps == AT_A_TIME {
+            time::sleep((spent() - self.begin) * SHARE).await;
+            *self = Self::default();
+        }
     }
 }
 
@@ -81,10 +89,34 @@ pub(super) fn spent() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
-/// The clock that flows are marked with.
-pub(super) fn now() -> Duration {
-    // Unlike the clock of the day, this one cannot fail: it is always there.
-    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
+/// Removes what a former daemon left, and was not done with.
+pub(super) fn adopt(world: &World, tables: &Tables) {
+    for (key, up) in tables.spliced() {
+        look_closer(world, &key, up.session, Scope::Adopted);
+    }
+    for (client, binding) in tables.clients() {
+        if tables.is_gone(&binding) {
+            let session = binding.session;
+            world
+                .registry
+                .with_tables(|tables| tables.unbind(&client, session));
+        }
+    }
+    world.registry.with_tables(Tables::forget_leaving);
+}
+
+/// Removes a connection if it has ended; what it held is given back.
+pub(super) fn look_closer(world: &World, key: &FlowKey, session: u64, scope: Scope) -> Found {
+    let settle = |tables: &mut Tables| settle(tables, key, session, now(), scope);
+    let found = world.registry.with_tables(settle).unwrap_or(Found::Gone);
+    if let Found::Removed(gone) = &found {
+        let (removed, down) = &**gone;
+        if let Some(down) = down {
+            tell(removed.ended, [&removed.flow, down]);
+        }
+        give_back(world, removed);
+    }
+    found
 }
 
 /// What a connection in the kernel held is free again.
@@ -101,6 +133,5 @@ pub(super) fn give_back(world: &World, Removed { flow, ended }: &Removed) {
     }
     if let Some(backend) = world.backends.by_number(flow.backend) {
         backend.connections.sub_one();
-        world.registry.with_tables(|tables| tables.count(&backend));
     }
 }

@@ -6,9 +6,15 @@
 //! bytes of the opposite stream, and move back by its difference.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use lb_common::address::mapped;
-use lb_common::flow::{FLAG_CLEAN, FLAG_FROM_CLIENT, FLAG_NO_SACK, Flow, FlowKey, STATE_LEAVING};
+use lb_common::client::ClientKey;
+use lb_common::flow::{
+    CLIENT_HALF_BYTES, FLAG_CLEAN, FLAG_FROM_CLIENT, FLAG_NO_SACK, Flow, FlowKey, STATE_LEAVING,
+};
+
+use nix::time::{ClockId, clock_gettime};
 
 use super::leg::Leg;
 use crate::evict::rank::Kept;
@@ -31,6 +37,8 @@ pub struct End {
 #[derive(Debug, Clone, Copy)]
 pub struct Labels {
     pub session: u64,
+    /// Under which it is listed.
+    pub client: ClientKey,
     pub backend: u32,
     pub kept: Kept,
     /// Seconds without a segment of the client after which it is taken for lost; 0 is never.
@@ -51,15 +59,23 @@ impl Pair {
         let up = shift(client, broker);
         let down = shift(broker, client);
         let mut from_client = direction(client, broker, [up, down], labels);
+        let mut from_broker = direction(broker, client, [down, up], labels);
         from_client.1.flags |= FLAG_FROM_CLIENT;
         if labels.kept == Kept::Nothing {
             from_client.1.flags |= FLAG_CLEAN;
         }
+        [from_client.1.client_half, from_broker.1.client_half] = labels.client.halves();
         Self {
             from_client,
-            from_broker: direction(broker, client, [down, up], labels),
+            from_broker,
         }
     }
+}
+
+/// The clock that flows are marked with.
+pub fn now() -> Duration {
+    // Unlike the clock of the day, this one cannot fail: it is always there.
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
 }
 
 /// Where the segments of a flow leave to: our address and the peer's.
@@ -119,6 +135,7 @@ fn direction(from: &End, to: &End, [there, back]: [u32; 2], labels: Labels) -> (
         highest_acknowledgment: from.leg.first_unacknowledged,
         state: STATE_LEAVING,
         gap_end: 0,
+        client_half: [0; CLIENT_HALF_BYTES],
     };
     (key, flow)
 }
@@ -140,6 +157,7 @@ fn change(old: &[[u8; 16]; 2], new: &[[u8; 16]; 2]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use lb_common::client::ClientKey;
     use lb_common::flow::{FLAG_FROM_CLIENT, FLAG_NO_SACK, FlowKey};
 
     use super::super::leg::{Agreed, Leg};
@@ -173,6 +191,10 @@ mod tests {
 
     const LABELS: Labels = Labels {
         session: 1,
+        client: ClientKey {
+            id: [0; 48],
+            digest: [0; 16],
+        },
         backend: 0,
         kept: Kept::Session,
         idle_seconds: 90,

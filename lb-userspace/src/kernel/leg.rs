@@ -99,12 +99,15 @@ impl Leg {
     }
 
     fn read_in_repair(socket: &TcpStream) -> io::Result<Self> {
-        let next_send = queue_sequence(socket, SEND_QUEUE)?;
+        sys::set_tcp_option(socket, libc::TCP_REPAIR_QUEUE, SEND_QUEUE)?;
+        let next_send = queue_sequence(socket)?;
         let unacknowledged = sys::unacknowledged(socket)?;
+        sys::set_tcp_option(socket, libc::TCP_REPAIR_QUEUE, RECEIVE_QUEUE)?;
+        let mut next_receive = queue_sequence(socket)?;
         loop {
-            let next_receive = queue_sequence(socket, RECEIVE_QUEUE)?;
             let info = sys::tcp_option::<INFO_BYTES>(socket, libc::TCP_INFO)?;
-            if queue_sequence(socket, RECEIVE_QUEUE)? != next_receive {
+            let before = std::mem::replace(&mut next_receive, queue_sequence(socket)?);
+            if before != next_receive {
                 // A segment arrived in between, and the count below is not of the same moment.
                 continue;
             }
@@ -120,6 +123,15 @@ impl Leg {
     }
 }
 
+/// Whether the peer has not acknowledged all that was written to a socket, a FIN included.
+///
+/// # Errors
+///
+/// It is not a TCP socket.
+pub fn has_unacknowledged(socket: &TcpStream) -> io::Result<bool> {
+    Ok(sys::unacknowledged(socket)? != 0)
+}
+
 /// Closes a socket without a word to its peer.
 ///
 /// # Errors
@@ -131,12 +143,10 @@ pub fn vanish(socket: TcpStream) -> io::Result<()> {
     silenced
 }
 
-fn queue_sequence(socket: &impl AsFd, queue: i32) -> io::Result<u32> {
-    sys::set_tcp_option(socket, libc::TCP_REPAIR_QUEUE, queue)?;
-    Ok(u32::from_ne_bytes(sys::tcp_option(
-        socket,
-        libc::TCP_QUEUE_SEQ,
-    )?))
+/// Of the queue that was chosen.
+fn queue_sequence(socket: &impl AsFd) -> io::Result<u32> {
+    let sequence = sys::tcp_option(socket, libc::TCP_QUEUE_SEQ)?;
+    Ok(u32::from_ne_bytes(sequence))
 }
 
 fn word(info: &[u8; INFO_BYTES], at: usize) -> u32 {

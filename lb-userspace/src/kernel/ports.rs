@@ -94,6 +94,12 @@ impl Ports {
 }
 
 impl Port {
+    /// Our end of the connection and the broker's.
+    pub fn ends(&self) -> [SocketAddr; 2] {
+        let (source, broker) = self.way;
+        [SocketAddr::new(source, self.number), broker]
+    }
+
     /// Leaves the port in use after this value is gone: a flow has it now.
     pub fn leave_to_flow(self) {
         std::mem::forget(self);

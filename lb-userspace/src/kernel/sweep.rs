@@ -8,7 +8,7 @@ use super::reset;
 use super::tables::Tables;
 
 /// How long a closed connection is kept, for the segments that are sent again.
-const LINGER: Duration = Duration::from_secs(2);
+pub const LINGER: Duration = Duration::from_secs(2);
 
 /// Why a connection was removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,57 +51,70 @@ pub enum Scope {
     Running,
 }
 
-/// Finds what has ended at `now`, in time of `CLOCK_MONOTONIC`, and has it removed by `remove`, which
-/// tells whether it was still there.
-pub fn sweep(
-    tables: &Tables,
-    now: Duration,
-    scope: Scope,
-    mut remove: impl FnMut(&[FlowKey; 2], u64) -> bool,
-) -> Vec<Removed> {
-    let mut removed = Vec::new();
-    for (key, up) in tables.spliced() {
-        let keys = [key, FlowKey::reverse(&up)];
-        let down = tables.flow(&keys[1]);
-        let is_leaving = keys.iter().any(|key| tables.is_leaving(key));
-        let Some(ended) = ended(&up, down.as_ref(), now, is_leaving, scope) else {
-            continue;
-        };
-        if !remove(&keys, up.session) {
-            continue;
-        }
-        if let Some(down) = down {
-            tell(ended, [&up, &down]);
-        }
-        removed.push(Removed { flow: up, ended });
-    }
-    removed
+/// Whether it is worth looking closer at a connection, by its flow from the client: whatever has not
+/// ended there has not ended.
+pub fn may_have_ended(up: &Flow, now: Duration) -> bool {
+    up.state & (STATE_CLOSED | STATE_REPLACED) != 0 || is_lost(up, now)
 }
 
-fn ended(
-    up: &Flow,
-    down: Option<&Flow>,
+/// Whether the client has been silent for too long, in time of `CLOCK_MONOTONIC`.
+pub fn is_lost(up: &Flow, now: Duration) -> bool {
+    let patience = Duration::from_secs(up.idle_seconds.into());
+    up.idle_seconds != 0 && silence(up, now) > patience
+}
+
+fn silence(flow: &Flow, now: Duration) -> Duration {
+    now.saturating_sub(Duration::from_nanos(flow.last_seen))
+}
+
+/// What has become of a connection.
+#[derive(Debug)]
+pub enum Found {
+    Gone,
+    Lives,
+    /// With its flow from the broker.
+    Removed(Box<(Removed, Option<Flow>)>),
+}
+
+/// Removes a connection that has ended at `now`, by the key of its flow from the client.
+pub fn settle(
+    tables: &mut Tables,
+    key: &FlowKey,
+    session: u64,
     now: Duration,
-    is_leaving: bool,
     scope: Scope,
-) -> Option<Ended> {
-    if is_leaving {
-        return (scope == Scope::Adopted).then_some(Ended::Torn);
-    }
+) -> Found {
+    let Some(up) = tables.flow(key).filter(|flow| flow.session == session) else {
+        return Found::Gone;
+    };
+    let keys = [*key, FlowKey::reverse(&up)];
+    let down = tables.flow(&keys[1]);
+    let is_torn = scope == Scope::Adopted && keys.iter().any(|key| tables.is_leaving(key));
+    let ended = if is_torn {
+        Ended::Torn
+    } else {
+        match ended(&up, down.as_ref(), now) {
+            Some(ended) => ended,
+            None => return Found::Lives,
+        }
+    };
+    tables.forget(&keys, &up, down.as_ref());
+    Found::Removed(Box::new((Removed { flow: up, ended }, down)))
+}
+
+fn ended(up: &Flow, down: Option<&Flow>, now: Duration) -> Option<Ended> {
     let Some(down) = down else {
         return Some(Ended::Torn);
     };
-    let silence = |flow: &Flow| now.saturating_sub(Duration::from_nanos(flow.last_seen));
     let state = up.state | down.state;
     if state & STATE_REPLACED != 0 {
         return Some(Ended::Closed);
     }
     let is_closed = state & STATE_CLOSED != 0;
-    if is_closed && silence(up).min(silence(down)) > LINGER {
+    if is_closed && silence(up, now).min(silence(down, now)) > LINGER {
         return Some(Ended::Closed);
     }
-    let patience = Duration::from_secs(up.idle_seconds.into());
-    (up.idle_seconds != 0 && silence(up) > patience).then_some(Ended::Idle)
+    is_lost(up, now).then_some(Ended::Idle)
 }
 
 /// Who may not know that a connection has ended.
@@ -146,7 +159,7 @@ mod tests {
 
     use lb_common::flow::{Flow, STATE_CLOSED, STATE_FIN_ACKNOWLEDGED, STATE_REPLACED};
 
-    use super::{Ended, Scope, Unaware, ended, unaware};
+    use super::{Ended, Unaware, ended, may_have_ended, unaware};
 
     const SEEN: Flow = Flow {
         source: [0; 16],
@@ -171,6 +184,7 @@ mod tests {
         highest_acknowledgment: 0,
         state: 0,
         gap_end: 0,
+        client_half: [0; 32],
     };
 
     fn at(seconds: u64) -> Duration {
@@ -184,7 +198,7 @@ mod tests {
             ..SEEN
         };
 
-        let after = |seconds| ended(&closed, Some(&SEEN), at(seconds), false, Scope::Running);
+        let after = |seconds| ended(&closed, Some(&SEEN), at(seconds));
 
         assert_eq!(after(11), None);
         assert_eq!(after(13), Some(Ended::Closed));
@@ -197,7 +211,7 @@ mod tests {
             ..SEEN
         };
 
-        let judge = |up, down, seconds| ended(&up, Some(&down), at(seconds), false, Scope::Running);
+        let judge = |up, down, seconds| ended(&up, Some(&down), at(seconds));
 
         assert_eq!(judge(SEEN, talking, 100), None);
         assert_eq!(judge(SEEN, talking, 101), Some(Ended::Idle));
@@ -216,15 +230,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_on_its_way_is_left_alone_unless_its_daemon_died() {
-        let judge = |scope| ended(&SEEN, Some(&SEEN), at(1_000), true, scope);
+    fn half_a_connection_is_torn() {
+        assert_eq!(ended(&SEEN, None, at(11)), Some(Ended::Torn));
+    }
 
-        assert_eq!(judge(Scope::Running), None);
-        assert_eq!(judge(Scope::Adopted), Some(Ended::Torn));
-        assert_eq!(
-            ended(&SEEN, None, at(11), false, Scope::Running),
-            Some(Ended::Torn)
-        );
+    #[test]
+    fn looks_closer_at_what_is_closed_or_silent() {
+        let closed = Flow {
+            state: STATE_CLOSED,
+            ..SEEN
+        };
+
+        assert!(!may_have_ended(&SEEN, at(100)));
+        assert!(may_have_ended(&SEEN, at(101)));
+        assert!(may_have_ended(&closed, at(10)));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The pinned maps, as the daemon reads and writes them.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd as _;
+use std::{fmt, io};
 
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
@@ -14,8 +14,8 @@ use lb_common::client::{ClientBinding, ClientKey, Path};
 use lb_common::flow::{BrokerKey, Flow, FlowKey, Handshake, Leaving};
 use lb_common::listener::{ListenerCount, ListenerKey};
 use lb_common::maps::{
-    ABOUT, BACKENDS, BACKENDS_CAPACITY, BROKERS, CLIENTS, FLOWS, HANDSHAKES, LEAVING, LISTENERS,
-    REASONS,
+    ABOUT, BACKENDS, BACKENDS_CAPACITY, BROKERS, CLIENTS, EVENTS, FLOWS, HANDSHAKES, LEAVING,
+    LISTENERS, REASONS,
 };
 use lb_common::text;
 use thiserror::Error;
@@ -37,6 +37,12 @@ pub enum TableError {
         name: &'static str,
         sizes: [usize; 2],
     },
+    #[error("map `{HANDSHAKES}`")]
+    Handshakes(#[source] io::Error),
+    #[error("map `{LEAVING}`")]
+    Leaving(#[source] io::Error),
+    #[error("no way to wait for what map `{EVENTS}` tells")]
+    Wait(#[source] io::Error),
     #[error("map `{name}`")]
     Map {
         name: &'static str,
@@ -47,16 +53,24 @@ pub enum TableError {
 /// The maps under `maps/` of the pin directory.
 pub struct Tables {
     about: Array<MapData, About>,
-    /// `CLIENTS` and `FLOWS` once more, to read them whole.
-    whole: [MapData; 2],
+    /// Some of them once more, to do in one call what aya takes several for.
+    files: Files,
+    replaced: Vec<(Flow, Option<Flow>)>,
     backends: HashMap<MapData, u32, BackendRecord>,
     brokers: HashMap<MapData, BrokerKey, u32>,
     clients: HashMap<MapData, ClientKey, ClientBinding>,
     flows: HashMap<MapData, FlowKey, Flow>,
-    handshakes: HashMap<MapData, FlowKey, Handshake>,
     leaving: HashMap<MapData, FlowKey, Leaving>,
     listeners: HashMap<MapData, ListenerKey, ListenerCount>,
     reasons: PerCpuArray<MapData, u64>,
+}
+
+/// Maps whose keys and values have the sizes that they should have.
+struct Files {
+    clients: MapData,
+    flows: MapData,
+    handshakes: MapData,
+    leaving: MapData,
 }
 
 impl fmt::Debug for Tables {
@@ -98,15 +112,17 @@ impl Tables {
     ) -> Result<Self, TableError> {
         Ok(Self {
             about: typed(ABOUT, &mut map)?,
-            whole: [
-                whole::<ClientKey, ClientBinding>(pins, CLIENTS)?,
-                whole::<FlowKey, Flow>(pins, FLOWS)?,
-            ],
+            files: Files {
+                clients: file::<ClientKey, ClientBinding>(pins, CLIENTS)?,
+                flows: file::<FlowKey, Flow>(pins, FLOWS)?,
+                handshakes: file::<FlowKey, Handshake>(pins, HANDSHAKES)?,
+                leaving: file::<FlowKey, Leaving>(pins, LEAVING)?,
+            },
+            replaced: Vec::new(),
             backends: typed(BACKENDS, &mut map)?,
             brokers: typed(BROKERS, &mut map)?,
             clients: typed(CLIENTS, &mut map)?,
             flows: typed(FLOWS, &mut map)?,
-            handshakes: typed(HANDSHAKES, &mut map)?,
             leaving: typed(LEAVING, &mut map)?,
             listeners: typed(LISTENERS, &mut map)?,
             reasons: typed(REASONS, &mut map)?,
@@ -241,22 +257,6 @@ impl Tables {
         self.clients.insert(key, binding, 0).map_err(of(CLIENTS))
     }
 
-    /// Lists who carries a session, where it is listed.
-    pub fn set_path(&mut self, key: &ClientKey, session: u64, path: Path) {
-        if let Ok(binding) = self.clients.get(key, 0)
-            && binding.session == session
-            && let Err(error) = self.bind(
-                key,
-                &ClientBinding {
-                    path: path as u8,
-                    ..binding
-                },
-            )
-        {
-            tracing::warn!(%error, "{CLIENTS} is out of date");
-        }
-    }
-
     /// Removes a session, unless a later one of the same client took its place.
     pub fn unbind(&mut self, key: &ClientKey, session: u64) {
         if self
@@ -271,25 +271,19 @@ impl Tables {
 
     /// Every client that is listed.
     pub fn clients(&self) -> impl Iterator<Item = (ClientKey, ClientBinding)> {
-        sys::Entries::of(self.whole[0].fd().as_fd())
+        sys::Entries::of(self.files.clients.fd().as_fd())
     }
 
-    /// Clients whose session was in the kernel and is there no more.
-    pub fn gone_clients(&self) -> Vec<(ClientKey, u64)> {
-        let is_gone = |binding: &ClientBinding| {
-            let flow = self.flow(&FlowKey {
-                source: binding.address,
-                destination: binding.listener,
-                source_port: binding.port,
-                destination_port: binding.listener_port,
-            });
-            binding.path == Path::Splice as u8
-                && flow.is_none_or(|flow| flow.session != binding.session)
-        };
-        self.clients()
-            .filter(|(_, binding)| is_gone(binding))
-            .map(|(key, binding)| (key, binding.session))
-            .collect()
+    /// Whether a session was in the kernel and is there no more.
+    pub fn is_gone(&self, binding: &ClientBinding) -> bool {
+        let flow = self.flow(&FlowKey {
+            source: binding.address,
+            destination: binding.listener,
+            source_port: binding.port,
+            destination_port: binding.listener_port,
+        });
+        binding.path == Path::Splice as u8
+            && flow.is_none_or(|flow| flow.session != binding.session)
     }
 
     /// Writes a backend as it is now.
@@ -316,8 +310,8 @@ fn state(backend: &Backend) -> State {
     }
 }
 
-/// A hash map to be read whole, which must have keys and values of just these sizes.
-fn whole<K, V>(pins: &Pins, name: &'static str) -> Result<MapData, TableError> {
+/// A hash map, which must have keys and values of just these sizes.
+fn file<K, V>(pins: &Pins, name: &'static str) -> Result<MapData, TableError> {
     let data = MapData::from_pin(pins.map(name)).map_err(of(name))?;
     let info = data.info().map_err(of(name))?;
     let sizes = [info.key_size() as usize, info.value_size() as usize];
@@ -337,7 +331,7 @@ where
     T::try_from(map(name)?).map_err(of(name))
 }
 
-fn of(name: &'static str) -> impl Fn(MapError) -> TableError {
+pub(super) fn of(name: &'static str) -> impl Fn(MapError) -> TableError {
     move |source| TableError::Map { name, source }
 }
 

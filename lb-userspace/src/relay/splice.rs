@@ -9,44 +9,50 @@
 //!    has, the receiver's TCP puts them together.
 //! 3. **Write** what the daemon still has, and whatever reaches its sockets before a grace period has
 //!    passed. After that nothing can reach them (`kernel::grace`), so nothing that a socket has
-//!    acknowledged is left behind in it.
+//!    acknowledged is left behind in it. The two directions do not wait for each other.
 //! 4. **Watch.** The sockets send their last bytes again until these are acknowledged. The kernel half
-//!    leaves them the acknowledgments they need, and remembers the highest.
+//!    leaves them the acknowledgments they need, remembers the highest, and tells of the last.
 //! 5. **Leave.** Both sockets are closed without a word.
 //!
-//! A connection that stalls on the way is reset on both legs; it is never owned by two.
+//! A connection takes the time that its ends take. One whose socket fails, or whose client is lost, is
+//! reset on both legs; it is never owned by two.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lb_common::flow::{Flow, FlowKey, STATE_CLOSED, is_after};
+use lb_common::flow::{Flow, FlowKey, STATE_CLOSED};
 use socket2::SockRef;
 use thiserror::Error;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time;
+use tokio_util::sync::CancellationToken;
 
 use super::copy::{self, Pending};
+use crate::kernel::flows::now;
 use crate::kernel::grace::Grace;
-use crate::kernel::leg::vanish;
+use crate::kernel::leg::{has_unacknowledged, vanish};
+use crate::kernel::sweep::is_lost;
 use crate::kernel::tables::flows::LastWord;
 use crate::registry::Registry;
+use crate::registry::leaving::{News, Watched};
 
-/// How long neither end may acknowledge anything while something is left to acknowledge.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// The first and the longest pause between two looks at what is acknowledged.
-const FIRST_LOOK: Duration = Duration::from_millis(1);
-const LAST_LOOK: Duration = Duration::from_millis(100);
+/// The first and the longest pause between two looks for what nobody told of.
+const FIRST_LOOK: Duration = Duration::from_millis(50);
+const LAST_LOOK: Duration = Duration::from_secs(5);
+/// Well before the first keep-alive probe (`listen`).
+const HUSH_AFTER: Duration = Duration::from_secs(60);
 
 /// Why a connection could not leave and was reset.
 #[derive(Debug, Error)]
 pub enum Aborted {
     #[error("a socket failed")]
     Socket(#[from] io::Error),
-    #[error("neither end acknowledged anything for {PATIENCE:?}")]
-    Stalled,
+    #[error("the client has not been heard of for too long")]
+    Lost,
 }
 
 /// A connection that is in the kernel, with sockets still in the daemon.
@@ -54,36 +60,40 @@ pub enum Aborted {
 pub struct Leaving {
     registry: Arc<Registry>,
     keys: [FlowKey; 2],
-    sides: Option<[Side; 2]>,
+    session: u64,
+    /// What client and broker have to acknowledge.
+    until: [u32; 2],
+    watched: Watched,
+    /// The client's and the broker's.
+    sockets: Option<[TcpStream; 2]>,
 }
 
-/// One leg.
+/// What has been installed of a connection, client first.
 #[derive(Debug)]
-struct Side {
-    socket: TcpStream,
-    /// What the peer has to acknowledge.
-    until: u32,
-    /// A FIN has been written.
-    has_ended: bool,
+pub struct Installed {
+    pub keys: [FlowKey; 2],
+    pub session: u64,
+    /// What is to be acknowledged when all that is pending is written.
+    pub until: [u32; 2],
+    pub watched: Watched,
 }
 
 impl Leaving {
     /// Takes over the sockets, client first, of a connection that has just been installed.
-    pub fn new(
-        registry: Arc<Registry>,
-        keys: [FlowKey; 2],
-        [client, broker]: [TcpStream; 2],
-        next_send: [u32; 2],
-    ) -> Self {
-        let side = |socket, until| Side {
-            socket,
+    pub fn new(registry: Arc<Registry>, installed: Installed, sockets: [TcpStream; 2]) -> Self {
+        let Installed {
+            keys,
+            session,
             until,
-            has_ended: false,
-        };
+            watched,
+        } = installed;
         Self {
             registry,
             keys,
-            sides: Some([side(client, next_send[0]), side(broker, next_send[1])]),
+            session,
+            until,
+            watched,
+            sockets: Some(sockets),
         }
     }
 
@@ -93,172 +103,216 @@ impl Leaving {
     ///
     /// The connection was reset, and why.
     pub async fn leave(mut self, pending: Pending, grace: &Grace) -> Result<(), Aborted> {
-        let stalled = stalled(Arc::clone(&self.registry), self.keys);
+        let news = Arc::clone(&self.watched.news);
+        let attended = attend(Arc::clone(&self.registry), self.keys, news);
         tokio::select! {
             finished = self.finish(pending, grace) => finished?,
-            () = stalled => return Err(Aborted::Stalled),
+            over = attended => over?,
         }
-        if let Some(sides) = self.sides.take() {
-            // In this order, so that no acknowledgment is left to a socket that is gone.
-            self.registry.with_tables(|tables| tables.left(&self.keys));
-            for side in sides {
-                // The kernel half lets no goodbye of this host pass on a live flow in any case.
-                if let Err(error) = vanish(side.socket) {
-                    tracing::debug!(%error, "a socket was not silent when it left");
-                }
+        // In this order, so that no acknowledgment is left to a socket that is gone.
+        self.registry.with_tables(|tables| tables.left(&self.keys));
+        for socket in self.sockets.take().into_iter().flatten() {
+            // The kernel half lets no goodbye of this host pass on a live flow in any case.
+            if let Err(error) = vanish(socket) {
+                tracing::debug!(%error, "a socket was not silent when it left");
             }
         }
         Ok(())
     }
 
     async fn finish(&mut self, pending: Pending, grace: &Grace) -> Result<(), Aborted> {
-        self.write(0, pending.to_client).await?;
-        self.write(1, pending.to_broker).await?;
-        let mut period = std::pin::pin!(grace.period());
-        loop {
-            tokio::select! {
-                passed = &mut period => break passed?,
-                readable = self.readable() => readable?,
-            }
-            self.pass_on().await?;
-        }
-        self.pass_on().await?;
-        self.watch().await
-    }
-
-    /// Waits for a socket that has something to pass on.
-    async fn readable(&self) -> io::Result<()> {
-        let [client, broker] = self.sockets()?;
-        let ended = self
-            .sides
-            .as_ref()
-            .map(|sides| [sides[0].has_ended, sides[1].has_ended]);
-        let [client_ended, broker_ended] = ended.unwrap_or_default();
-        tokio::select! {
-            // What the client has closed has ended toward the broker, and the other way round.
-            readable = client.readable(), if !broker_ended => readable,
-            readable = broker.readable(), if !client_ended => readable,
-            else => std::future::pending().await,
-        }
-    }
-
-    fn sockets(&self) -> io::Result<[&TcpStream; 2]> {
-        let sides = self.sides.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-        Ok([&sides[0].socket, &sides[1].socket])
-    }
-
-    /// Writes to one leg, after telling the kernel half whose the acknowledgment will be.
-    async fn write(&mut self, to: usize, bytes: Bytes) -> Result<(), Aborted> {
-        if bytes.is_empty() {
+        let Some([client, broker]) = &self.sockets else {
             return Ok(());
+        };
+        let [client_until, broker_until] = &mut self.until;
+        let direction = |from, to, key, until| Direction {
+            registry: &self.registry,
+            from,
+            to,
+            key,
+            until,
+        };
+        let up = direction(client, broker, self.keys[1], broker_until);
+        let down = direction(broker, client, self.keys[0], client_until);
+        let passed = CancellationToken::new();
+        let period = async {
+            grace.period().await?;
+            passed.cancel();
+            Ok(())
+        };
+        let sockets = [client, broker];
+        let moved = async {
+            tokio::try_join!(
+                down.run(pending.to_client, &passed),
+                up.run(pending.to_broker, &passed),
+                period
+            )
+        };
+        tokio::select! {
+            moved = moved => drop(moved?),
+            never = hush(sockets) => match never {},
         }
-        let sides = self
-            .sides
-            .as_mut()
-            .ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
-        let side = &mut sides[to];
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "sequence space is modulo 2^32"
-        )]
-        let until = side.until.wrapping_add(bytes.len() as u32);
-        side.until = until;
-        let key = self.keys[to];
-        self.registry
-            .with_tables(|tables| tables.set_leaving(&key, until, LastWord::Data))
-            .transpose()
-            .map_err(io::Error::other)?;
-        Ok(side.socket.write_all(&bytes).await?)
+        tokio::select! {
+            watched = self.watch(sockets) => watched,
+            never = hush(sockets) => match never {},
+        }
     }
 
-    /// Passes on everything that is in the sockets now.
-    async fn pass_on(&mut self) -> Result<(), Aborted> {
-        for from in [0, 1] {
-            while let Some(bytes) = copy::take(self.sockets()?[from])? {
+    /// Waits until both peers have all that the sockets sent, or need no more.
+    async fn watch(&self, sockets: [&TcpStream; 2]) -> Result<(), Aborted> {
+        let news = &self.watched.news;
+        for leg in news.missing(self.until) {
+            // Acknowledged by a segment that came before there was a flow to note it.
+            if !has_unacknowledged(sockets[leg])? {
+                news.acknowledged(leg, self.until[leg]);
+            }
+        }
+        let [client, broker] = sockets;
+        tokio::select! {
+            () = news.enough(self.until) => Ok(()),
+            error = failure(client) => Err(error.into()),
+            error = failure(broker) => Err(error.into()),
+        }
+    }
+}
+
+/// Keeps sockets that leave slowly from asking whether their peers are there: the kernel carries the
+/// answer to the other end if that has sent more than the socket, and the socket would give up.
+async fn hush(sockets: [&TcpStream; 2]) -> Infallible {
+    time::sleep(HUSH_AFTER).await;
+    for socket in sockets {
+        if let Err(error) = SockRef::from(socket).set_keepalive(false) {
+            tracing::debug!(%error, "a socket that leaves goes on asking for its peer");
+        }
+    }
+    std::future::pending().await
+}
+
+/// Ends when a socket has given up.
+async fn failure(socket: &TcpStream) -> io::Error {
+    let ready = socket.ready(Interest::ERROR).await;
+    let taken = ready.and_then(|_| socket.take_error());
+    match taken {
+        Ok(error) => error.unwrap_or_else(|| io::ErrorKind::ConnectionAborted.into()),
+        Err(error) => error,
+    }
+}
+
+/// From one socket to the other, for as long as something can arrive there.
+#[derive(Debug)]
+struct Direction<'a> {
+    registry: &'a Registry,
+    from: &'a TcpStream,
+    to: &'a TcpStream,
+    /// Of the flow by which acknowledgments of `to` arrive.
+    key: FlowKey,
+    until: &'a mut u32,
+}
+
+impl Direction<'_> {
+    /// `pending` is part of the limit in `LEAVING` already.
+    async fn run(mut self, pending: Bytes, passed: &CancellationToken) -> Result<(), Aborted> {
+        self.write(&pending).await?;
+        loop {
+            let is_last = passed.is_cancelled();
+            while let Some(bytes) = copy::take(self.from)? {
                 if bytes.is_empty() {
-                    self.end(1 - from).await?;
-                    break;
+                    return self.end();
                 }
-                self.write(1 - from, bytes).await?;
+                self.limit(bytes.len(), LastWord::Data)?;
+                self.write(&bytes).await?;
+            }
+            if is_last {
+                return Ok(());
+            }
+            tokio::select! {
+                () = passed.cancelled() => {}
+                readable = self.from.readable() => readable?,
+            }
+        }
+    }
+
+    async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.to.try_write(bytes) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.to.writable().await?;
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
     /// Passes on that the other side has closed; it did so just before the flow was there.
-    async fn end(&mut self, to: usize) -> Result<(), Aborted> {
-        let sides = self
-            .sides
-            .as_mut()
-            .ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
-        let side = &mut sides[to];
-        if std::mem::replace(&mut side.has_ended, true) {
-            return Ok(());
-        }
-        side.until = side.until.wrapping_add(1);
-        let (key, until) = (self.keys[to], side.until);
+    fn end(&mut self) -> Result<(), Aborted> {
+        self.limit(1, LastWord::Fin)?;
+        Ok(SockRef::from(self.to).shutdown(std::net::Shutdown::Write)?)
+    }
+
+    /// Tells the kernel half whose the acknowledgment of so much more will be.
+    fn limit(&mut self, more: usize, last: LastWord) -> io::Result<()> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "sequence space is modulo 2^32"
+        )]
+        let until = self.until.wrapping_add(more as u32);
+        *self.until = until;
+        let key = self.key;
         self.registry
-            .with_tables(|tables| tables.set_leaving(&key, until, LastWord::Fin))
+            .with_tables(|tables| tables.set_leaving(&key, until, last))
             .transpose()
             .map_err(io::Error::other)?;
-        Ok(side.socket.shutdown().await?)
-    }
-
-    async fn watch(&self) -> Result<(), Aborted> {
-        let mut pause = FIRST_LOOK;
-        while !self.is_acknowledged() {
-            time::sleep(pause).await;
-            pause = (pause * 2).min(LAST_LOOK);
-        }
         Ok(())
-    }
-
-    /// Whether both peers have all that our sockets sent; a flow that is gone needs no more.
-    fn is_acknowledged(&self) -> bool {
-        let Some(sides) = &self.sides else {
-            return true;
-        };
-        let flows = self
-            .registry
-            .with_tables(|tables| self.keys.map(|key| tables.flow(&key)));
-        flows.into_iter().flatten().zip(sides).all(|(flow, side)| {
-            let is_done = |flow: Flow| {
-                // After a reset nobody acknowledges anything any more.
-                flow.state & STATE_CLOSED != 0 || !is_after(side.until, flow.highest_acknowledgment)
-            };
-            flow.is_none_or(is_done)
-        })
     }
 }
 
-/// Ends when neither end has acknowledged anything new for a while.
-async fn stalled(registry: Arc<Registry>, keys: [FlowKey; 2]) {
-    let acknowledged = || {
-        let highest = |flow: Option<Flow>| flow.map(|flow| flow.highest_acknowledgment);
-        registry.with_tables(|tables| keys.map(|key| highest(tables.flow(&key))))
-    };
-    let mut before = acknowledged();
+/// Looks every now and then for what nobody told of, as the ring of events may be full. Ends when
+/// nothing more is to come.
+async fn attend(
+    registry: Arc<Registry>,
+    keys: [FlowKey; 2],
+    news: Arc<News>,
+) -> Result<(), Aborted> {
+    let mut pause = FIRST_LOOK;
     loop {
-        time::sleep(PATIENCE).await;
-        let now = acknowledged();
-        if std::mem::replace(&mut before, now) == now {
-            return;
+        time::sleep(pause).await;
+        pause = (pause * 2).min(LAST_LOOK);
+        let Some(flows) = registry.with_tables(|tables| keys.map(|key| tables.flow(&key))) else {
+            continue;
+        };
+        let [Some(up), Some(down)] = flows else {
+            return Ok(());
+        };
+        if (up.state | down.state) & STATE_CLOSED != 0 {
+            // After a reset nobody acknowledges anything any more.
+            return Ok(());
         }
+        if is_lost(&up, now()) {
+            return Err(Aborted::Lost);
+        }
+        let highest = |flow: Flow| flow.highest_acknowledgment;
+        news.acknowledged(0, highest(up));
+        news.acknowledged(1, highest(down));
     }
 }
 
 /// Takes back what has not left, and resets it: whichever half of it arrived is not a connection.
 impl Drop for Leaving {
     fn drop(&mut self) {
-        let Some(sides) = self.sides.take() else {
+        let Some(sockets) = self.sockets.take() else {
             return;
         };
         self.registry
-            .with_tables(|tables| tables.unsplice(&self.keys));
-        for side in sides {
-            if let Err(error) = SockRef::from(&side.socket).set_linger(Some(Duration::ZERO)) {
+            .with_tables(|tables| tables.unsplice(&self.keys, self.session));
+        for socket in sockets {
+            if let Err(error) = SockRef::from(&socket).set_linger(Some(Duration::ZERO)) {
                 tracing::debug!(%error, "closed without a reset");
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

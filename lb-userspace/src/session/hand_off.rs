@@ -5,23 +5,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use lb_common::client::Path;
-use lb_common::flow::FlowKey;
-use nix::time::{ClockId, clock_gettime};
 use tokio::net::TcpStream;
 
 use super::{Listener, Session, World};
 use crate::config::DataPath;
 use crate::counters::Counter;
 use crate::kernel::conntrack;
-use crate::kernel::flows::{End, Labels, Pair, arriving, flow_addresses};
+use crate::kernel::flows::{End, Labels, Pair, arriving, now};
 use crate::kernel::grace::Grace;
-use crate::kernel::leg::{Agreed, Leg};
+use crate::kernel::leg::Leg;
 use crate::kernel::ports::{Port, Ports};
-use crate::kernel::route::{self, Route};
+use crate::kernel::route;
 use crate::kernel::sweep::Ended;
+use crate::kernel::tables::Tables;
 use crate::registry::Entry;
 use crate::relay::copy::Pending;
-use crate::relay::splice::Leaving;
+use crate::relay::splice::{Installed, Leaving};
 use crate::relay::{Because, Choice, Facts, choose as choose_path};
 
 /// Seconds a client may be late, on top of one and a half times its keep alive.
@@ -71,16 +70,20 @@ pub struct HandOff {
     connections: [[SocketAddr; 2]; 2],
 }
 
-/// Gathers the facts of a connection and picks its path.
+/// Both legs of a connection, the client's first, as they are at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Legs([End; 2]);
+
+/// Gathers the facts of a connection and picks its path; with the legs, where they may be needed.
 pub(super) fn choose(
     client: &TcpStream,
     session: &Session,
     listener: &Listener,
     world: &World,
-) -> Choice {
-    let copy = |because| Choice {
-        path: Path::Copy,
-        because,
+) -> (Choice, Option<Legs>) {
+    let copy = |because| {
+        let path = Path::Copy;
+        (Choice { path, because }, None)
     };
     if listener.datapath == DataPath::Copy {
         return copy(Because::Wish);
@@ -89,13 +92,13 @@ pub(super) fn choose(
         return copy(Because::Kernel);
     }
     match facts(client, session, world) {
-        Ok(facts) => {
+        Ok((facts, legs)) => {
             let choice = choose_path(&facts);
             if choice.because == Because::Mss {
                 // Too late for this client, in time for the next.
                 listener.segment_limit.shrink_to(facts.broker_takes);
             }
-            choice
+            (choice, Some(legs))
         }
         Err(error) => {
             tracing::debug!(%error, "a leg cannot be looked at");
@@ -104,106 +107,102 @@ pub(super) fn choose(
     }
 }
 
-fn facts(client: &TcpStream, session: &Session, world: &World) -> io::Result<Facts> {
+fn facts(client: &TcpStream, session: &Session, world: &World) -> io::Result<(Facts, Legs)> {
     let broker = &session.broker.broker;
-    let keys = [arriving_from(client)?, arriving_from(broker)?];
-    let handshakes = world
-        .registry
-        .with_tables(|tables| keys.map(|key| tables.take_handshake(&key)));
-    let [from_client, from_broker] = handshakes.unwrap_or_default();
-    let agreed = Agreed::of(broker)?;
-    let headers = if broker.peer_addr()?.is_ipv4() {
-        40
-    } else {
-        60
+    let [broker_local, broker_peer] = match &session.broker.port {
+        Some(port) => port.ends(),
+        None => [broker.local_addr()?, broker.peer_addr()?],
     };
-    let fits = agreed.path_mtu.saturating_sub(headers);
-    Ok(Facts {
+    let [client_peer, client_local] = session.addresses;
+    let (from, client_remote) = end(client, [client_peer, client_local], 0)?;
+    let written = session.connect_bytes as u64;
+    let (to, broker_remote) = end(broker, [broker_peer, broker_local], written)?;
+    let [from_client, from_broker] = [&from, &to].map(|end| {
+        let key = arriving(end.peer, end.local);
+        let take = |tables: &mut Tables| tables.take_handshake(&key);
+        world.registry.with_tables(take).flatten()
+    });
+    let headers = if broker_peer.is_ipv4() { 40 } else { 60 };
+    let fits = to.leg.agreed.path_mtu.saturating_sub(headers);
+    let facts = Facts {
         accepted: session.entry.is_some(),
-        same_family: client.peer_addr()?.is_ipv4() == broker.peer_addr()?.is_ipv4(),
-        remote: [way(client)?.is_remote, way(broker)?.is_remote],
+        same_family: from.peer.is_ipv4() == to.peer.is_ipv4(),
+        remote: [client_remote, broker_remote],
         port: session.broker.port.is_some(),
         seen: from_client.is_some() && from_broker.is_some(),
-        client: Agreed::of(client)?,
-        broker: agreed,
+        client: from.leg.agreed,
+        broker: to.leg.agreed,
         broker_takes: from_broker.map_or(0, |handshake| handshake.mss.min(fits)),
-    })
+    };
+    Ok((facts, Legs([from, to])))
 }
 
-fn arriving_from(socket: &TcpStream) -> io::Result<FlowKey> {
-    let peer = canonical(socket.peer_addr()?);
-    Ok(arriving(peer, canonical(socket.local_addr()?)))
+/// One leg, between a peer and this host, and whether the peer is on another.
+fn end(
+    socket: &TcpStream,
+    [peer, local]: [SocketAddr; 2],
+    written: u64,
+) -> io::Result<(End, bool)> {
+    let way = route::to(peer.ip(), Some(local.ip()))?;
+    let end = End {
+        leg: Leg::read(socket)?,
+        peer: canonical(peer),
+        local: canonical(local),
+        interface: way.interface,
+        written,
+    };
+    Ok((end, way.is_remote))
 }
 
-fn way(socket: &TcpStream) -> io::Result<Route> {
-    route::to(socket.peer_addr()?.ip(), Some(socket.local_addr()?.ip()))
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 impl HandOff {
     /// Puts the connection into the kernel; gives it back, with the reason, where that does not work.
     pub(super) fn begin(
         client: TcpStream,
-        session: Session,
+        mut session: Session,
+        Legs([from, to]): Legs,
     ) -> Result<Self, Box<(TcpStream, Session, Because)>> {
-        let spliced = match (&session.entry, Self::pair(&client, &session)) {
-            (Some(entry), Ok((pair, next_send))) => entry
-                .splice(&pair, next_send)
-                .map(|()| (Arc::clone(entry.registry()), pair, next_send))
-                .map_err(|error| {
-                    tracing::debug!(%error, "no room for a flow");
-                    Because::Table
-                }),
-            (_, Err(error)) => {
-                tracing::debug!(%error, "a leg cannot be looked at");
-                Err(Because::Closing)
-            }
-            (None, Ok(_)) => Err(Because::Refused),
+        let Some(entry) = &mut session.entry else {
+            return Err(Box::new((client, session, Because::Refused)));
         };
-        let (registry, pair, next_send) = match spliced {
-            Ok(spliced) => spliced,
-            Err(because) => return Err(Box::new((client, session, because))),
-        };
+        let registry = Arc::clone(entry.registry());
+        let pair = Pair::new(&from, &to, labels(entry, session.keep_alive));
+        let until = [
+            after(from.leg.next_send, &session.pending.to_client),
+            after(to.leg.next_send, &session.pending.to_broker),
+        ];
+        // Before the flows are there, so that nothing they tell is missed.
+        let watched = registry.leaving.watch(
+            entry.session(),
+            [from, to].map(|end| end.leg.first_unacknowledged),
+        );
+        let number = entry.session();
+        if let Err(error) = entry.splice(&pair, until) {
+            tracing::debug!(%error, "no room for a flow");
+            return Err(Box::new((client, session, Because::Table)));
+        }
         let Session {
             broker,
             pending,
             entry,
             ..
         } = session;
-        let keys = [pair.from_client.0, pair.from_broker.0];
-        let [listener, client_address] = flow_addresses(&pair.from_broker.1);
-        let [source, broker_address] = flow_addresses(&pair.from_client.1);
+        let installed = Installed {
+            keys: [pair.from_client.0, pair.from_broker.0],
+            session: number,
+            until,
+            watched,
+        };
         Ok(Self {
-            leaving: Leaving::new(registry, keys, [client, broker.broker], next_send),
+            leaving: Leaving::new(registry, installed, [client, broker.broker]),
             pending,
             entry,
             port: broker.port,
-            connections: [[client_address, listener], [source, broker_address]],
+            connections: [[from.peer, from.local], [to.local, to.peer]],
         })
-    }
-
-    fn pair(client: &TcpStream, session: &Session) -> io::Result<(Pair, [u32; 2])> {
-        let entry = session.entry.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-        let now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
-        let labels = Labels {
-            session: entry.session(),
-            backend: entry.backend().number,
-            kept: entry.kept(),
-            idle_seconds: match u32::from(session.keep_alive) {
-                0 => WITHOUT_KEEP_ALIVE,
-                seconds => seconds + seconds / 2 + MARGIN,
-            },
-            now: std::time::Duration::from(now)
-                .as_nanos()
-                .try_into()
-                .unwrap_or(u64::MAX),
-        };
-        let client = end(client, 0)?;
-        let broker = end(&session.broker.broker, session.connect_bytes as u64)?;
-        if !client.leg.agreed.is_open || !broker.leg.agreed.is_open {
-            return Err(io::ErrorKind::NotConnected.into());
-        }
-        let next_send = [client.leg.next_send, broker.leg.next_send];
-        Ok((Pair::new(&client, &broker, labels), next_send))
     }
 
     /// Leaves; the connection is the kernel's, or it has been reset.
@@ -244,18 +243,25 @@ fn forget(connections: [[SocketAddr; 2]; 2]) {
     }
 }
 
-fn end(socket: &TcpStream, written: u64) -> io::Result<End> {
-    let peer = canonical(socket.peer_addr()?);
-    let local = canonical(socket.local_addr()?);
-    Ok(End {
-        leg: Leg::read(socket)?,
-        peer,
-        local,
-        interface: way(socket)?.interface,
-        written,
-    })
+fn labels(entry: &Entry, keep_alive: u16) -> Labels {
+    Labels {
+        session: entry.session(),
+        client: *entry.client(),
+        backend: entry.backend().number,
+        kept: entry.kept(),
+        idle_seconds: match u32::from(keep_alive) {
+            0 => WITHOUT_KEEP_ALIVE,
+            seconds => seconds + seconds / 2 + MARGIN,
+        },
+        now: now().as_nanos().try_into().unwrap_or(u64::MAX),
+    }
 }
 
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+/// The number behind bytes that begin with number `next`.
+fn after(next: u32, bytes: &[u8]) -> u32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "sequence space is modulo 2^32"
+    )]
+    next.wrapping_add(bytes.len() as u32)
 }

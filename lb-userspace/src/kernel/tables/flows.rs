@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 
 use lb_common::address::mapped;
+use lb_common::client::ClientKey;
 use lb_common::flow::{BrokerKey, FLAG_FROM_CLIENT, Flow, FlowKey, Handshake, Leaving};
-use lb_common::maps::{BROKERS, FLOWS, HANDSHAKES, LEAVING};
+use lb_common::maps::{BROKERS, FLOWS, LEAVING};
 use lb_common::reason::Reason;
 
 use super::super::flows::{Pair, flow_addresses};
@@ -33,28 +34,17 @@ impl Tables {
             mss: 0,
             offer,
         };
-        self.handshakes
-            .insert(key, handshake, 0)
-            .map_err(of(HANDSHAKES))
+        sys::map::insert(self.files.handshakes.fd().as_fd(), &[*key], &[handshake])
+            .map_err(TableError::Handshakes)
     }
 
-    /// What the kernel half saw of the handshake of a leg, with just these addresses.
-    pub fn take_handshake(&mut self, key: &FlowKey) -> Option<Handshake> {
-        let handshake = self.handshakes.get(key, 0).ok()?;
-        // Nobody else needs to know.
-        self.handshakes.remove(key).ok()?;
-        // Announced, but its SYN did not pass here.
-        (handshake.since != 0).then_some(handshake)
-    }
-
-    /// Takes an ended connection out of the place that another of the same client is to have; gives
-    /// its flows, that from the client first.
-    pub fn make_room(&mut self, key: &FlowKey) -> Option<(Flow, Option<Flow>)> {
-        let up = self.flow(key)?;
-        let keys = [*key, FlowKey::reverse(&up)];
-        let down = self.flow(&keys[1]);
-        self.unsplice(&keys);
-        Some((up, down))
+    /// What the kernel half saw of the handshake of a leg, with just these addresses; nobody else needs
+    /// to know.
+    pub fn take_handshake(&self, key: &FlowKey) -> Option<Handshake> {
+        sys::map::take(self.files.handshakes.fd().as_fd(), key)
+            .ok()?
+            // Announced, but its SYN did not pass here.
+            .filter(|handshake: &Handshake| handshake.since != 0)
     }
 
     /// Puts a connection into the kernel; none of it is there after an error.
@@ -63,23 +53,51 @@ impl Tables {
     ///
     /// A table is full, or what else the kernel says.
     pub fn splice(&mut self, pair: &Pair, until: [u32; 2]) -> Result<(), TableError> {
-        let Pair {
-            from_client,
-            from_broker,
-        } = pair;
-        let put = |tables: &mut Self| {
-            tables.set_leaving(&from_client.0, until[0], LastWord::Data)?;
-            tables.set_leaving(&from_broker.0, until[1], LastWord::Data)?;
-            tables
-                .flows
-                .insert(from_broker.0, from_broker.1, 0)
-                .map_err(of(FLOWS))?;
-            tables
-                .flows
-                .insert(from_client.0, from_client.1, 0)
-                .map_err(of(FLOWS))
+        let keys = [pair.from_client.0, pair.from_broker.0];
+        let leaving = until.map(|until| Leaving {
+            until,
+            may_finish: 0,
+        });
+        sys::map::insert(self.files.leaving.fd().as_fd(), &keys, &leaving)
+            .map_err(TableError::Leaving)
+            .and_then(|()| self.put_both(pair))
+            .inspect_err(|_| self.left(&keys))
+    }
+
+    /// The flow from the broker first: an answer must find its way when the client's next word does.
+    fn put_both(&mut self, pair: &Pair) -> Result<(), TableError> {
+        self.put(&pair.from_broker)?;
+        if self.put(&pair.from_client).is_ok() {
+            return Ok(());
+        }
+        // The client may have had another connection from the same port.
+        self.make_room(&pair.from_client.0);
+        self.put(&pair.from_client)
+            .inspect_err(|_| drop(self.flows.remove(&pair.from_broker.0)))
+    }
+
+    /// Adds a flow, in nobody's place.
+    fn put(&mut self, (key, flow): &(FlowKey, Flow)) -> Result<(), TableError> {
+        const NO_EXIST: u64 = 1;
+        self.flows.insert(key, flow, NO_EXIST).map_err(of(FLOWS))
+    }
+
+    /// Takes an ended connection out of the place that another of the same client is to have.
+    fn make_room(&mut self, key: &FlowKey) {
+        let Some(up) = self.flow(key) else {
+            return;
         };
-        put(self).inspect_err(|_| self.unsplice(&[from_client.0, from_broker.0]))
+        let reverse = FlowKey::reverse(&up);
+        let down = self.flow(&reverse);
+        self.forget(&[*key, reverse], &up, down.as_ref());
+        drop(self.leaving.remove(&reverse));
+        self.replaced.push((up, down));
+    }
+
+    /// Flows of ended connections that made room for others, that from the client first; what they held
+    /// is to be given back.
+    pub fn take_replaced(&mut self) -> Vec<(Flow, Option<Flow>)> {
+        std::mem::take(&mut self.replaced)
     }
 
     /// Leaves acknowledgments from `key` up to `until` to the daemon's socket.
@@ -100,29 +118,51 @@ impl Tables {
 
     /// The daemon has no socket on these legs any more.
     pub fn left(&mut self, keys: &[FlowKey; 2]) {
-        for key in keys {
-            // A key that is not there is as good as one that was removed.
-            drop(self.leaving.remove(key));
+        if sys::map::remove(self.files.leaving.fd().as_fd(), keys).is_err() {
+            for key in keys {
+                // A key that is not there is as good as one that was removed.
+                drop(self.leaving.remove(key));
+            }
         }
     }
 
-    /// Takes a connection out of the kernel.
-    pub fn unsplice(&mut self, keys: &[FlowKey; 2]) {
+    /// Takes a connection out of the kernel that did not get there whole; others with the same
+    /// addresses stay.
+    pub fn unsplice(&mut self, keys: &[FlowKey; 2], session: u64) {
         for key in keys {
-            drop(self.flows.remove(key));
+            if self.flow(key).is_some_and(|flow| flow.session == session) {
+                drop(self.flows.remove(key));
+                drop(self.leaving.remove(key));
+            }
         }
-        self.left(keys);
     }
 
-    /// Takes a connection out of the kernel, unless another has taken its place.
+    fn remove(&mut self, keys: &[FlowKey; 2]) {
+        if sys::map::remove(self.files.flows.fd().as_fd(), keys).is_err() {
+            for key in keys {
+                drop(self.flows.remove(key));
+            }
+        }
+    }
+
+    /// Takes a connection that is not leaving out of the kernel, and its client off the list, unless
+    /// another has taken its place.
     pub fn unsplice_session(&mut self, keys: &[FlowKey; 2], session: u64) -> bool {
-        let is_it = self
-            .flow(&keys[0])
-            .is_some_and(|flow| flow.session == session);
-        if is_it {
-            self.unsplice(keys);
+        let Some(up) = self.flow(&keys[0]).filter(|up| up.session == session) else {
+            return false;
+        };
+        let down = self.flow(&keys[1]);
+        self.forget(keys, &up, down.as_ref());
+        true
+    }
+
+    /// Takes a connection that is not leaving out of the kernel, and its client off the list.
+    pub fn forget(&mut self, keys: &[FlowKey; 2], up: &Flow, down: Option<&Flow>) {
+        self.remove(keys);
+        if let Some(down) = down {
+            let client = ClientKey::from_halves(&[up.client_half, down.client_half]);
+            self.unbind(&client, up.session);
         }
-        is_it
     }
 
     /// What the kernel knows of one direction.
@@ -132,7 +172,7 @@ impl Tables {
 
     /// Every connection in the kernel, by its flow from the client.
     pub fn spliced(&self) -> impl Iterator<Item = (FlowKey, Flow)> {
-        sys::Entries::<FlowKey, Flow>::of(self.whole[1].fd().as_fd())
+        sys::Entries::<FlowKey, Flow>::of(self.files.flows.fd().as_fd())
             .filter(|(_, flow)| flow.flags & FLAG_FROM_CLIENT != 0)
     }
 
