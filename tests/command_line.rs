@@ -122,10 +122,19 @@ fn status_shows_a_table_of_listeners_and_backends() {
     );
     assert_eq!(row("mqtt"), ["mqtt", &v4, &v6, "brokers", "8", "-"]);
     assert_eq!(
-        row("echo")[..6],
-        ["echo", &echo.address.to_string(), "brokers", "1", "8", "8"]
+        row("echo")[..7],
+        [
+            "echo",
+            &echo.address.to_string(),
+            "brokers",
+            "1",
+            "up",
+            "8",
+            "8"
+        ]
     );
-    assert_eq!(row("idle")[2..6], ["brokers", "1", "0", "0"]);
+    assert_eq!(row("idle")[2..4], ["brokers", "1"]);
+    assert_eq!(row("idle")[5..7], ["0", "0"]);
     assert_eq!(row("kernel"), ["kernel", "not", "in", "use"]);
 }
 

@@ -59,8 +59,11 @@ impl Refusing {
     }
 }
 
+/// Every broker gets its turn, however often it refuses.
 fn in_turn() -> Setup {
-    Setup::new().pool(r#"balance = "round_robin""#)
+    Setup::new()
+        .pool(r#"balance = "round_robin""#)
+        .health("max_fails = 0")
 }
 
 /// The first client of each code meets `refusing` first, the second the other backend.
@@ -118,6 +121,7 @@ fn the_next_backend_takes_the_client_on_the_splice_path() {
         bed.setup = bed
             .setup
             .pool(r#"balance = "round_robin""#)
+            .health("max_fails = 0")
             .backend("good", good);
         let (refusing, echo) = bed.topology.broker.run(|| {
             (

@@ -25,6 +25,24 @@ pub enum State {
     /// No longer in the configuration.
     Gone = 0,
     Up = 1,
+    /// Checks or clients found that it does not serve.
+    Down = 2,
+    /// No new clients; those that it has are moved.
+    Draining = 3,
+    /// No new clients.
+    Disabled = 4,
+}
+
+impl State {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Draining => "draining",
+            Self::Disabled => "disabled",
+        }
+    }
 }
 
 shared!(BackendRecord, 64);

@@ -17,9 +17,13 @@ pub mod complaint;
 pub mod default;
 pub mod diff;
 pub mod file;
+pub mod health;
 pub mod network;
 pub mod pattern;
 pub mod units;
+pub mod why;
+
+pub use health::Health;
 
 /// One whole configuration, as `check` lets it through.
 ///
@@ -149,6 +153,7 @@ pub struct Pool {
     pub load_bound: Option<NonZeroU16>,
     /// How long a backend that comes back takes to get its whole share; zero is at once.
     pub slow_start: Duration,
+    pub health: Health,
     /// At least one; names are unique in all pools.
     pub backends: Vec<Backend>,
 }

@@ -34,6 +34,7 @@ mod worker;
 
 use crate::config::{Config, KernelMode};
 use crate::control;
+use crate::drain::Tasks;
 use crate::kernel::pins::{PinError, Pins};
 use crate::kernel::{self, Kernel, Unavailable};
 use crate::session::World;
@@ -211,7 +212,7 @@ fn serve(
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let served = runtime
         .map_err(Failure::Runtime)?
-        .block_on(office.until_told(sockets));
+        .block_on(office.until_told(sockets, &Tasks::new(stop.clone())));
     stop.cancel();
     for worker in workers {
         if worker.join().is_err() {

@@ -33,6 +33,8 @@ pub mod relay;
 // The spine.
 pub mod session;
 
+pub mod health;
+
 // The office.
 pub mod control;
 

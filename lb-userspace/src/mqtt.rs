@@ -14,6 +14,7 @@ use std::fmt;
 pub mod connack;
 pub mod connect;
 mod cursor;
+pub mod greeting;
 mod malformed;
 pub mod not_me;
 mod property;

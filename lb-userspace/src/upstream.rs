@@ -7,15 +7,19 @@ use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use lb_common::backend::State;
 use tokio::time::Instant;
 
 use crate::balance::{Balancer, Load, Subject};
+use crate::config;
 use crate::counters::{Counter, Gauge};
 use crate::mqtt::not_me::NotMe;
 
 pub mod passed_over;
+pub mod vitals;
 
 use passed_over::PassedOver;
+use vitals::Vitals;
 
 /// Backends that may serve the same clients.
 #[derive(Debug)]
@@ -31,6 +35,7 @@ pub struct Pool {
     pub retry_on: Vec<NotMe>,
     /// How long a backend that became available takes to get its whole share; zero is at once.
     pub slow_start: Duration,
+    pub health: config::Health,
 }
 
 impl Pool {
@@ -40,8 +45,17 @@ impl Pool {
         subject: Subject<'_>,
         now: Instant,
     ) -> impl Iterator<Item = &Arc<Backend>> {
+        let mut loads = self.loads(now);
+        if loads.iter().all(|load| load.share == 0) {
+            // Where clients alone found that nobody serves, one more attempt costs less than a refusal.
+            for (load, backend) in loads.iter_mut().zip(&self.backends) {
+                if backend.available() == Err(Unavailable::Failing) {
+                    load.share = whole(backend);
+                }
+            }
+        }
         self.balancer
-            .order(subject, &self.loads(now))
+            .order(subject, &loads)
             .into_iter()
             .map(|index| &self.backends[index])
             .take(self.attempts.get())
@@ -58,7 +72,7 @@ impl Pool {
 
     /// In thousandths of a weight.
     fn share(&self, backend: &Backend, now: Instant) -> u32 {
-        let whole = u32::from(backend.weight()) * 1000;
+        let whole = whole(backend);
         if whole == 0 || backend.available().is_err() {
             return 0;
         }
@@ -80,6 +94,11 @@ impl Pool {
     }
 }
 
+/// In thousandths of a weight.
+fn whole(backend: &Backend) -> u32 {
+    u32::from(backend.weight()) * 1000
+}
+
 /// One broker. It outlives a change of the configuration, which may change its address and weight.
 #[derive(Debug)]
 pub struct Backend {
@@ -90,6 +109,7 @@ pub struct Backend {
     weight: AtomicU16,
     standing: Mutex<Standing>,
     is_gone: AtomicBool,
+    vitals: Mutex<Vitals>,
     /// Sessions open now.
     pub connections: Gauge,
     /// Sessions opened since the daemon started.
@@ -107,6 +127,7 @@ impl Backend {
             weight: AtomicU16::new(weight),
             standing: Mutex::default(),
             is_gone: AtomicBool::new(false),
+            vitals: Mutex::default(),
             connections: Gauge::default(),
             opened: Counter::default(),
             passed_over: PassedOver::default(),
@@ -140,6 +161,33 @@ impl Backend {
     pub fn is_found(&self, health: Health, now: Instant) {
         self.standing()
             .change(now, |standing| standing.health = health);
+    }
+
+    /// Takes note of what was found, and gives what is asked of it.
+    pub fn learn<T>(&self, now: Instant, note: impl FnOnce(&mut Vitals) -> T) -> T {
+        let mut vitals = self.vitals.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = vitals.health();
+        let answer = note(&mut vitals);
+        let health = vitals.health();
+        if health != before {
+            vitals.since = Some(now);
+            self.is_found(health, now);
+        }
+        answer
+    }
+
+    /// What `BACKENDS` says of it.
+    pub fn state(&self) -> State {
+        if self.is_gone() {
+            return State::Gone;
+        }
+        let standing = self.standing();
+        match (standing.wanted, standing.health) {
+            (Wanted::Disabled, _) => State::Disabled,
+            (Wanted::Draining, _) => State::Draining,
+            (Wanted::Serving, Health::Down | Health::Failing) => State::Down,
+            (Wanted::Serving, Health::Up) => State::Up,
+        }
     }
 
     /// When it last became available; none where it always was.
@@ -183,6 +231,7 @@ impl Standing {
             (Wanted::Disabled, _) => Err(Unavailable::Disabled),
             (Wanted::Draining, _) => Err(Unavailable::Draining),
             (Wanted::Serving, Health::Down) => Err(Unavailable::Down),
+            (Wanted::Serving, Health::Failing) => Err(Unavailable::Failing),
             (Wanted::Serving, Health::Up) => Ok(()),
         }
     }
@@ -212,7 +261,10 @@ pub enum Wanted {
 pub enum Health {
     #[default]
     Up,
+    /// Checks found so.
     Down,
+    /// Clients found so, and no check says otherwise.
+    Failing,
 }
 
 /// Why a backend gets no new client now.
@@ -223,6 +275,7 @@ pub enum Unavailable {
     Draining,
     /// It is no longer in the configuration.
     Gone,
+    Failing,
 }
 
 /// Every backend that sessions are counted for, those no longer configured included.

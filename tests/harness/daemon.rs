@@ -130,6 +130,13 @@ impl Daemon {
             .expect("this reason is counted")
     }
 
+    /// Waits until a backend is in this state.
+    pub fn until_backend_is(&self, name: &str, state: &str) {
+        wait::until(&format!("{name} is {state}"), || {
+            self.backend(name)["state"] == state
+        });
+    }
+
     /// What `sluice status --json` tells of a backend.
     pub fn backend(&self, name: &str) -> Value {
         let status = self.status();

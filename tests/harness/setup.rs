@@ -31,6 +31,7 @@ pub struct Setup {
     listener: Vec<String>,
     pool: Vec<String>,
     more: String,
+    health: Vec<String>,
     arguments: Vec<&'static str>,
     is_unprivileged: bool,
 }
@@ -53,6 +54,7 @@ impl Setup {
             listener: Vec::new(),
             pool: Vec::new(),
             more: String::new(),
+            health: vec![r#"check = "none""#.to_owned()],
             arguments: Vec::new(),
             is_unprivileged: false,
         }
@@ -128,6 +130,12 @@ impl Setup {
     /// Without any backend.
     pub fn without_backends(mut self) -> Self {
         self.backends.clear();
+        self
+    }
+
+    /// A line of `[pools.health]`; without one nothing is checked.
+    pub fn health(mut self, line: &str) -> Self {
+        self.health = merged(self.health, &[line.to_owned()]);
         self
     }
 
@@ -265,6 +273,7 @@ impl Setup {
             "[[pools]]",
             &[vec![r#"name = "brokers""#.to_owned()], self.pool.clone()].concat(),
         );
+        table("[pools.health]", &self.health);
         text + &self.backends + &self.more
     }
 }

@@ -15,8 +15,8 @@ const ORDER: &[&str] = &[
     "mqtt", "config", "route", "balance", //
     "counters", "drain", "upstream", "evict", //
     "sys", "kernel", "registry", //
-    "dial", "listen", "relay",   //
-    "session", //
+    "dial", "listen", "relay", //
+    "session", "health",  //
     "control", //
     "daemon", "cli", "main",
 ];

@@ -44,7 +44,9 @@ impl fmt::Display for Table<'_> {
         }
         writeln!(f, "\n{}", columns(&self.listeners()))?;
         writeln!(f, "{}", columns(&self.backends()))?;
-        passed(f, backends)?;
+        for backend in backends {
+            troubles(f, backend)?;
+        }
         writeln!(f, "refused   {}", counted(refused))?;
         writeln!(f, "paths     {}", self.choices())?;
         writeln!(f, "evicted   {}", counted(evicted))?;
@@ -74,14 +76,6 @@ impl fmt::Display for Table<'_> {
 }
 
 /// Why backends were passed over, of those that were.
-fn passed(f: &mut fmt::Formatter<'_>, backends: &[Backend]) -> fmt::Result {
-    for backend in backends.iter().filter(|backend| backend.failed > 0) {
-        let reasons = counted(nonzero(&backend.passed_over));
-        writeln!(f, "passed    {}: {reasons}", backend.name)?;
-    }
-    Ok(())
-}
-
 impl Table<'_> {
     fn listeners(&self) -> Vec<Vec<String>> {
         let mut rows = vec![row(&["LISTENER", "ADDRESS", "POOL", "ACCEPTED", "SYNS"])];
@@ -107,6 +101,7 @@ impl Table<'_> {
             "ADDRESS",
             "POOL",
             "WEIGHT",
+            "STATE",
             "CONNECTIONS",
             "OPENED",
             "FAILED",
@@ -117,6 +112,7 @@ impl Table<'_> {
                 backend.address.to_string(),
                 backend.pool.clone().unwrap_or_else(|| "(gone)".to_owned()),
                 backend.weight.to_string(),
+                backend.state.clone(),
                 backend.connections.to_string(),
                 backend.opened.to_string(),
                 backend.failed.to_string(),
@@ -137,6 +133,17 @@ impl Table<'_> {
             each.join(", ")
         }
     }
+}
+
+fn troubles(f: &mut fmt::Formatter<'_>, backend: &Backend) -> fmt::Result {
+    if let Some(trouble) = &backend.trouble {
+        writeln!(f, "trouble   {}: {trouble}", backend.name)?;
+    }
+    if backend.failed > 0 {
+        let reasons = counted(nonzero(&backend.passed_over));
+        writeln!(f, "passed    {}: {reasons}", backend.name)?;
+    }
+    Ok(())
 }
 
 fn nonzero(each: &[Counted]) -> impl Iterator<Item = &Counted> {

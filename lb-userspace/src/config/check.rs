@@ -6,6 +6,7 @@
 
 mod address;
 mod daemon;
+mod health;
 mod links;
 mod listeners;
 mod nearest;

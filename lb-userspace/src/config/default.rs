@@ -1,9 +1,12 @@
 //! The value of every key that a file leaves out; `conf/sluice.toml` shows the same.
 
-use std::num::{NonZeroU16, NonZeroUsize};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
+use super::health::OnDead;
+use super::why::Why;
 use super::{Balance, Clean, DataPath, KernelMode, LogFormat, Tier};
+use crate::mqtt::Version;
 use crate::mqtt::not_me::NotMe;
 
 pub const THREADS: Option<NonZeroUsize> = None;
@@ -33,3 +36,21 @@ pub const SLOW_START: Duration = Duration::ZERO;
 
 pub const WEIGHT: u16 = 1;
 pub const TIER: Tier = Tier::Primary;
+pub const INTERVAL: Duration = Duration::from_secs(5);
+pub const FAST_INTERVAL: Duration = Duration::from_secs(1);
+pub const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+pub const JITTER_PERCENT: u32 = 10;
+pub const FALL: NonZeroU32 = NonZeroU32::new(3).expect("3 is not 0");
+pub const RISE: NonZeroU32 = NonZeroU32::new(2).expect("2 is not 0");
+pub const CHECK_VERSION: Version = Version::V3_1_1;
+/// The page of `http` without a preset.
+pub const PATH: &str = "/";
+pub const STATUS: &[u16] = &[200];
+pub const MAX_FAILS: Option<NonZeroU32> = NonZeroU32::new(3);
+pub const FAIL_TIMEOUT: Duration = Duration::from_secs(10);
+pub const FAIL_ON: &[Why] = &[
+    Why::Unreachable,
+    Why::Silent,
+    Why::NotMe(NotMe::Unavailable),
+];
+pub const ON_DEAD: OnDead = OnDead::Reset;

@@ -98,7 +98,32 @@ pub struct Pool {
     pub retry_on: Value<Vec<Spanned<String>>>,
     pub load_bound: Value<i64>,
     pub slow_start: Value<Quantity>,
+    pub health: Table<Health>,
     pub backends: Vec<Spanned<Table<Backend>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Health {
+    pub check: Value<String>,
+    pub interval: Value<Quantity>,
+    pub fast_interval: Value<Quantity>,
+    pub timeout: Value<Quantity>,
+    pub jitter_percent: Value<i64>,
+    pub fall: Value<i64>,
+    pub rise: Value<i64>,
+    pub client_id: Value<String>,
+    pub version: Value<String>,
+    pub user_name: Value<String>,
+    pub password_file: Value<String>,
+    pub port: Value<i64>,
+    pub path: Value<String>,
+    pub status: Value<Vec<Spanned<i64>>>,
+    pub body: Value<String>,
+    pub max_fails: Value<i64>,
+    pub fail_timeout: Value<Quantity>,
+    pub fail_on: Value<Vec<Spanned<String>>>,
+    pub on_dead: Value<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -191,7 +216,17 @@ mod tests {
             datapath,
         }) = listeners.remove(0).into_inner();
         assert!(name.is_some() && !bind.is_empty() && pool.is_some() && datapath.is_some());
-        let Table(Pool {
+        shows_every_key_of_a_pool(pools.remove(0).into_inner().0);
+
+        assert!(threads.is_some() && control.is_some() && log.is_some() && log_format.is_some());
+        assert!(watch_config.is_some());
+        assert!(mode.is_some() && pins.is_some() && clients_capacity.is_some());
+        assert!(connect_packet.is_some() && connect_timeout.is_some());
+        assert!(text.contains("\ninterfaces = []\n"));
+    }
+
+    fn shows_every_key_of_a_pool(pool: Pool) {
+        let Pool {
             name,
             balance,
             dial_timeout,
@@ -200,10 +235,13 @@ mod tests {
             retry_on,
             load_bound,
             slow_start,
+            health,
             mut backends,
-        }) = pools.remove(0).into_inner();
+        } = pool;
         assert!(name.is_some() && balance.is_some() && attempts.is_some());
+        assert!(dial_timeout.is_some() && connack_timeout.is_some());
         assert!(retry_on.is_some() && load_bound.is_some() && slow_start.is_some());
+        shows_every_key_of(health.0);
         let Table(Backend {
             name,
             address,
@@ -211,13 +249,6 @@ mod tests {
             backup,
         }) = backends.remove(0).into_inner();
         assert!(name.is_some() && address.is_some() && weight.is_some() && backup.is_some());
-
-        assert!(threads.is_some() && control.is_some() && log.is_some() && log_format.is_some());
-        assert!(watch_config.is_some());
-        assert!(mode.is_some() && pins.is_some() && clients_capacity.is_some());
-        assert!(connect_packet.is_some() && connect_timeout.is_some());
-        assert!(dial_timeout.is_some() && connack_timeout.is_some());
-        assert!(text.contains("\ninterfaces = []\n"));
     }
 
     /// The same for routes, whose lists are all empty there.
@@ -256,5 +287,35 @@ mod tests {
         for list in lists {
             assert!(text.contains(&format!("\n{list} = []\n")), "{list}");
         }
+    }
+
+    fn shows_every_key_of(health: Health) {
+        let Health {
+            check,
+            interval,
+            fast_interval,
+            timeout,
+            jitter_percent,
+            fall,
+            rise,
+            client_id,
+            version,
+            user_name,
+            password_file,
+            port,
+            path,
+            status,
+            body,
+            max_fails,
+            fail_timeout,
+            fail_on,
+            on_dead,
+        } = health;
+        assert!(check.is_some() && interval.is_some() && fast_interval.is_some());
+        assert!(timeout.is_some() && jitter_percent.is_some() && fall.is_some() && rise.is_some());
+        assert!(client_id.is_some() && version.is_some() && user_name.is_some());
+        assert!(password_file.is_some() && port.is_some() && path.is_some() && status.is_some());
+        assert!(body.is_some() && max_fails.is_some() && fail_timeout.is_some());
+        assert!(fail_on.is_some() && on_dead.is_some());
     }
 }

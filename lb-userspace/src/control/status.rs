@@ -70,6 +70,12 @@ pub struct Backend {
     pub name: String,
     pub address: SocketAddr,
     pub weight: u16,
+    /// `up`, `down`, `draining` or `disabled`.
+    pub state: String,
+    /// Since when its health is what it is, in seconds of Unix time; nothing if it never changed.
+    pub state_since: Option<u64>,
+    /// What was found last that was not right, where that is not over.
+    pub trouble: Option<String>,
     /// Its key in the `BACKENDS` map.
     pub number: u32,
     /// Sessions open now.

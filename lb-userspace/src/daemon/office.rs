@@ -15,6 +15,8 @@ use super::{Failure, Start, ends, evict, flows, rounds, sweep, unix_time, watch}
 use crate::config::Config;
 use crate::control::reload::{Cause, Outcome, Reload};
 use crate::control::{self, Reply, Request};
+use crate::drain::Tasks;
+use crate::health;
 use crate::kernel::Kernel;
 use crate::kernel::events::Events;
 use crate::kernel::tables::Tables;
@@ -36,7 +38,11 @@ type Wish = (Cause, oneshot::Sender<Outcome>);
 
 impl Office<'_> {
     /// Works until SIGTERM or SIGINT.
-    pub(super) async fn until_told(mut self, sockets: Sockets) -> Result<(), Failure> {
+    pub(super) async fn until_told(
+        mut self,
+        sockets: Sockets,
+        tasks: &Tasks,
+    ) -> Result<(), Failure> {
         let hang_up = signal(SignalKind::hangup()).map_err(Failure::Runtime)?;
         let ended = end()?;
 
@@ -85,6 +91,7 @@ impl Office<'_> {
             () = ended => {}
             () = errors => {}
             () = evict::forever(world, tables) => {}
+            () = health::forever(world, tasks) => {}
             () = keep_up(world, kernel.zip(tables), events) => {}
             () = on_signal(hang_up, &wish) => {}
             () = on_change(start, &config, &wish) => {}

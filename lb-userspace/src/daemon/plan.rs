@@ -131,6 +131,7 @@ fn make_pool(config: &config::Pool, backends: Vec<Arc<Backend>>) -> Pool {
         attempts: config.attempts,
         retry_on: config.retry_on.clone(),
         slow_start: config.slow_start,
+        health: config.health.clone(),
     }
 }
 

@@ -3,8 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lb_common::reason::Reason as PacketReason;
+use tokio::time::Instant;
 
 use crate::config::Config;
+use crate::config::why::Why;
 use crate::control::reload::{Outcome, Reload};
 use crate::control::status::{
     Backend, Bytes, Chosen, Counted, DataPath, Kernel as KernelStatus, Listener, Splice, Status,
@@ -15,7 +17,6 @@ use crate::kernel::{Kernel, Unavailable};
 use crate::relay::Because as PathBecause;
 use crate::session::refuse::Reason;
 use crate::session::{Snapshot, World};
-use crate::upstream::passed_over::Why;
 
 /// What does not change while the daemon runs.
 #[derive(Debug)]
@@ -203,6 +204,8 @@ fn listeners(now: &Snapshot, world: &World) -> Vec<Listener> {
 
 /// Those of the configuration, and behind them those that are gone and have connections.
 fn backends(now: &Snapshot, world: &World) -> Vec<Backend> {
+    let unix_now = (world.clock)();
+    let ago = |since: Instant| unix_now.saturating_sub(since.elapsed().as_secs());
     let pools = now.pools.iter().flat_map(|pool| {
         let backends = pool.backends.iter().cloned();
         backends.map(|backend| (Some(pool.name.clone()), backend))
@@ -211,16 +214,24 @@ fn backends(now: &Snapshot, world: &World) -> Vec<Backend> {
     let gone = gone.filter(|backend| backend.is_gone() && backend.connections.value() > 0);
     pools
         .chain(gone.map(|backend| (None, backend)))
-        .map(|(pool, backend)| Backend {
-            pool,
-            name: backend.name.clone(),
-            address: backend.address(),
-            weight: backend.weight(),
-            number: backend.number,
-            connections: backend.connections.value(),
-            opened: backend.opened.value(),
-            failed: backend.passed_over.total(),
-            passed_over: counted(backend.passed_over.each(), Why::label),
+        .map(|(pool, backend)| {
+            let (since, trouble) = backend.learn(Instant::now(), |vitals| {
+                (vitals.since, vitals.trouble.clone())
+            });
+            Backend {
+                pool,
+                state: backend.state().label().to_owned(),
+                state_since: since.map(ago),
+                trouble,
+                name: backend.name.clone(),
+                address: backend.address(),
+                weight: backend.weight(),
+                number: backend.number,
+                connections: backend.connections.value(),
+                opened: backend.opened.value(),
+                failed: backend.passed_over.total(),
+                passed_over: counted(backend.passed_over.each(), Why::label),
+            }
         })
         .collect()
 }

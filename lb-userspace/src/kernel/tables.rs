@@ -9,7 +9,7 @@ use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use lb_common::about::About;
 use lb_common::address::mapped;
-use lb_common::backend::{BackendRecord, State};
+use lb_common::backend::BackendRecord;
 use lb_common::client::{ClientBinding, ClientKey, Path};
 use lb_common::flow::{BrokerKey, Flow, FlowKey, Handshake, Leaving};
 use lb_common::listener::{ListenerCount, ListenerKey};
@@ -293,20 +293,12 @@ impl Tables {
             address: mapped(backend.address().ip()),
             port: backend.address().port(),
             weight: backend.weight(),
-            state: state(backend) as u32,
+            state: backend.state() as u32,
             connections: backend.connections.value(),
         };
         if let Err(error) = self.backends.insert(backend.number, record, 0) {
             tracing::warn!(%error, backend = backend.name, "{BACKENDS} is out of date");
         }
-    }
-}
-
-fn state(backend: &Backend) -> State {
-    if backend.is_gone() {
-        State::Gone
-    } else {
-        State::Up
     }
 }
 

@@ -1,5 +1,6 @@
 //! A backend that answers the CONNECT, tried in the order the balancer gave.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
@@ -7,16 +8,16 @@ use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time;
+use tokio::time::{self, Instant};
 
 use super::refuse::Refused;
+use crate::config::why::Why;
 use crate::dial::{self, Dialled, Shape};
 use crate::kernel::ports::Port;
 use crate::mqtt::Malformed;
 use crate::mqtt::connack::{self, First};
 use crate::mqtt::connect::Connect;
 use crate::mqtt::not_me::NotMe;
-use crate::upstream::passed_over::Why;
 use crate::upstream::{Backend, Pool};
 
 /// The longest first answer of a backend that is read.
@@ -76,8 +77,16 @@ pub(super) async fn first<'a>(
     shape: impl Fn() -> Option<Shape<'a>>,
 ) -> Result<Opened, Refused> {
     let mut said = None;
-    for backend in candidates {
-        let unusable = match open(backend, connect, pool, shape()).await {
+    let mut waiting: VecDeque<_> = candidates.map(|backend| (backend, Turn::First)).collect();
+    while let Some((backend, turn)) = waiting.pop_front() {
+        let now = Instant::now();
+        if turn == Turn::First && !backend.learn(now, |vitals| vitals.admits(&pool.health, now)) {
+            waiting.push_back((backend, Turn::Last));
+            continue;
+        }
+        let answer = open(backend, connect, pool, shape()).await;
+        note(backend, &answer, connect, pool);
+        let unusable = match answer {
             Ok(opened) => return Ok(opened),
             Err(unusable) => unusable,
         };
@@ -100,6 +109,34 @@ pub(super) async fn first<'a>(
     })
 }
 
+/// When a candidate is tried: one on which another client is on trial comes after all others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    First,
+    Last,
+}
+
+/// What the answer to one client says about the backend.
+fn note(backend: &Backend, answer: &Result<Opened, Unusable>, connect: &Connect, pool: &Pool) {
+    let why = match answer {
+        Ok(opened) => not_me(&opened.first, connect).map(|(not_me, _)| Why::NotMe(not_me)),
+        Err(unusable) => Some(unusable.why()),
+    };
+    let now = Instant::now();
+    backend.learn(now, |vitals| match why {
+        Some(why) => vitals.failed(why, &pool.health, now),
+        None => vitals.served(),
+    });
+}
+
+/// The answer that sends a client elsewhere, and its length.
+fn not_me(first: &First, connect: &Connect) -> Option<(NotMe, usize)> {
+    match first {
+        First::Connack(connack) => Some((NotMe::of(connect.version(), connack)?, connack.len)),
+        First::Auth => None,
+    }
+}
+
 async fn open(
     backend: &Arc<Backend>,
     connect: &Connect,
@@ -114,11 +151,10 @@ async fn open(
     let (first, received) = time::timeout(pool.connack_timeout, ask(&mut broker, connect))
         .await
         .unwrap_or(Err(Unusable::Silent))?;
-    if let First::Connack(answer) = &first
-        && let Some(not_me) = NotMe::of(connect.version(), answer)
+    if let Some((not_me, len)) = not_me(&first, connect)
         && pool.retry_on.contains(&not_me)
     {
-        return Err(Unusable::NotMe(not_me, received.slice(..answer.len)));
+        return Err(Unusable::NotMe(not_me, received.slice(..len)));
     }
     Ok(Opened {
         broker,

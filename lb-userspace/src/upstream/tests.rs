@@ -36,6 +36,7 @@ fn pool(by: Balance, weights: &[u16]) -> Pool {
         attempts: NonZeroUsize::new(2).unwrap(),
         retry_on: Vec::new(),
         slow_start: SLOW_START,
+        health: crate::config::Health::default(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::num::{NonZeroU16, NonZeroUsize};
 use toml::Spanned;
 
 use super::report::{self, Report};
-use super::{address, rules};
+use super::{address, health, rules};
 use crate::config::complaint::Fault;
 use crate::config::file::{self, Table};
 use crate::config::{Backend, Balance, Pool, Tier, default};
@@ -36,6 +36,7 @@ fn pool(written: Spanned<Table<file::Pool>>, report: &mut Report<'_>) -> Option<
         retry_on,
         load_bound,
         slow_start,
+        health,
         backends,
     }) = written.into_inner();
     let name = report.required(&owner, "name", name, |text| rules::name(text));
@@ -49,13 +50,15 @@ fn pool(written: Spanned<Table<file::Pool>>, report: &mut Report<'_>) -> Option<
         let count = rules::number(*count, &(1..=100))?;
         NonZeroUsize::new(count).ok_or_else(|| rules::outside(1, 100))
     });
-    let retry_on = report.words(retry_on, default::RETRY_ON, |text| {
-        rules::choice(text, &NOT_ME)
+    let not_me = NotMe::ALL.map(|not_me| (not_me.label(), not_me));
+    let retry_on = report.list(retry_on, default::RETRY_ON, |text: &String| {
+        rules::choice(text, &not_me)
     });
     let load_bound = report.optional(load_bound, default::LOAD_BOUND, |percent| {
         bound(*percent, balance)
     });
     let slow_start = report.optional(slow_start, default::SLOW_START, rules::period);
+    let health = health::check(health.0, report);
     if backends.is_empty() {
         report.missing(&owner, "backends");
     }
@@ -71,6 +74,7 @@ fn pool(written: Spanned<Table<file::Pool>>, report: &mut Report<'_>) -> Option<
         retry_on,
         load_bound,
         slow_start,
+        health,
         backends,
     })
 }
@@ -118,17 +122,6 @@ fn backend(written: Spanned<Table<file::Backend>>, report: &mut Report<'_>) -> O
         tier,
     })
 }
-
-/// The words of `retry_on`.
-pub(super) const NOT_ME: [(&str, NotMe); NotMe::ALL.len()] = {
-    let mut words = [("", NotMe::Unavailable); NotMe::ALL.len()];
-    let mut n = 0;
-    while n < words.len() {
-        words[n] = (NotMe::ALL[n].label(), NotMe::ALL[n]);
-        n += 1;
-    }
-    words
-};
 
 const BALANCES: [(&str, Balance); 6] = [
     ("client_id", Balance::ClientId),

@@ -66,20 +66,20 @@ impl<'t> Report<'t> {
         checked.flatten().collect()
     }
 
-    /// A list of words that may be left out; each is kept once.
-    pub(super) fn words<U: Copy + PartialEq>(
+    /// A list that may be left out; each value is kept once.
+    pub(super) fn list<T, U: Copy + PartialEq>(
         &mut self,
-        words: Option<Spanned<Vec<Spanned<String>>>>,
+        values: Option<Spanned<Vec<Spanned<T>>>>,
         default: &[U],
-        rule: impl Fn(&str) -> Result<U, Fault>,
+        rule: impl Fn(&T) -> Result<U, Fault>,
     ) -> Vec<U> {
-        let Some(words) = words else {
+        let Some(values) = values else {
             return default.to_vec();
         };
         let mut kept = Vec::new();
-        for word in self.each(words.get_ref(), |text| rule(text)) {
-            if !kept.contains(&word) {
-                kept.push(word);
+        for value in self.each(values.get_ref(), rule) {
+            if !kept.contains(&value) {
+                kept.push(value);
             }
         }
         kept
