@@ -17,8 +17,8 @@ pub struct FlowKey {
 
 /// A value of the `FLOWS` map.
 ///
-/// The daemon writes everything once; of the fields below `packets` the kernel half is the only
-/// writer after that. "Raw" numbers are those of the segment as it arrives.
+/// The daemon writes everything once; after that the kernel half is the only writer, of the fields
+/// from `packets` on by itself, of `interface` where the daemon asks for it by a [`Reroute`]. "Raw" numbers are those of the segment as it arrives.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flow {
@@ -121,6 +121,18 @@ pub struct Handshake {
 /// No selective acknowledgments (RFC 2018), as the other leg has none.
 pub const OFFER_NO_SACK: u32 = 1;
 
+/// What the daemon asks of the program that gives flows another interface: a packet of these bytes
+/// behind an Ethernet header of zeros.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reroute {
+    pub key: FlowKey,
+    /// Index of the interface it is to leave by.
+    pub interface: u32,
+    /// The session that has the key; another one is left alone.
+    pub session: u64,
+}
+
 /// A key of the `BROKERS` map: where the daemon connects to.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -135,6 +147,7 @@ shared!(Flow, 144);
 shared!(BrokerKey, 20);
 shared!(Handshake, 16);
 shared!(Leaving, 8);
+shared!(Reroute, 48);
 
 impl FlowKey {
     /// The key of the other direction of the connection whose segments leave by `self` and `flow`.
@@ -145,6 +158,26 @@ impl FlowKey {
             source_port: flow.destination_port,
             destination_port: flow.source_port,
         }
+    }
+}
+
+impl Reroute {
+    /// All fields, as they lie in memory.
+    pub fn bytes(&self) -> [u8; size_of::<Self>()] {
+        let FlowKey {
+            source,
+            destination,
+            source_port,
+            destination_port,
+        } = self.key;
+        let mut bytes = [0; size_of::<Self>()];
+        bytes[..16].copy_from_slice(&source);
+        bytes[16..32].copy_from_slice(&destination);
+        bytes[32..34].copy_from_slice(&source_port.to_ne_bytes());
+        bytes[34..36].copy_from_slice(&destination_port.to_ne_bytes());
+        bytes[36..40].copy_from_slice(&self.interface.to_ne_bytes());
+        bytes[40..].copy_from_slice(&self.session.to_ne_bytes());
+        bytes
     }
 }
 

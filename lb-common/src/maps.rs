@@ -20,6 +20,8 @@ pub const PINNED: [&str; 10] = [
 pub const INGRESS: &str = "sluice_ingress";
 /// The program at the egress of every interface.
 pub const EGRESS: &str = "sluice_egress";
+/// The program that gives flows another interface; it is attached nowhere.
+pub const REROUTE: &str = "sluice_reroute";
 
 /// The most backends, those no longer configured included.
 pub const BACKENDS_CAPACITY: u32 = 4096;

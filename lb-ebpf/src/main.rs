@@ -31,6 +31,8 @@ mod packet;
 #[cfg(target_arch = "bpf")]
 mod reasons;
 #[cfg(target_arch = "bpf")]
+mod reroute;
+#[cfg(target_arch = "bpf")]
 mod segment;
 #[cfg(target_arch = "bpf")]
 mod splice;
@@ -48,7 +50,7 @@ mod programs {
     use crate::maps::{BROKERS, FLOWS};
     use crate::segment::{ACK, Content, FIN, RST, SYN, Segment};
     use crate::{
-        closing, handshake, leaving, listeners, packet, reasons, segment, splice, too_big,
+        closing, handshake, leaving, listeners, packet, reasons, reroute, segment, splice, too_big,
     };
 
     /// Carries what belongs to a spliced connection; everything else passes.
@@ -133,6 +135,12 @@ mod programs {
             return TC_ACT_SHOT;
         }
         TC_ACT_UNSPEC
+    }
+
+    /// Runs where the daemon runs it, and sees no packet of the network.
+    #[classifier]
+    fn sluice_reroute(ctx: TcContext) -> i32 {
+        reroute::answer(&ctx)
     }
 
     /// The verifier proves that no panic can be reached; the language wants a handler all the same.

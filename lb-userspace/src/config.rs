@@ -65,6 +65,7 @@ pub enum LogFormat {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kernel {
     pub mode: KernelMode,
+    pub attach: Attach,
     /// A directory on a bpf file system, from the root; everything pinned lives below it.
     pub pins: PathBuf,
     /// Entries of the client table, and connections in the flow table; 1 to 2^24.
@@ -81,6 +82,15 @@ pub enum KernelMode {
     Off,
     /// Do not start without it.
     Required,
+}
+
+/// How programs are put on interfaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attach {
+    /// By tcx where the kernel has it, else by clsact.
+    Auto,
+    Clsact,
+    Tcx,
 }
 
 /// Bounds on what a client may take before it is known.

@@ -8,16 +8,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aya::programs::links::{FdLink, LinkError, PinnedLink};
-use aya::programs::{SchedClassifier, TcAttachType};
+use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader};
 use aya_log::{EbpfLogger, Level};
 use lb_common::maps;
 use thiserror::Error;
 
+mod attach;
 pub mod capabilities;
 pub mod conntrack;
 pub mod events;
+mod filters;
 pub mod flows;
 pub mod grace;
 pub mod interfaces;
@@ -25,14 +26,17 @@ pub mod leg;
 mod netlink;
 pub mod pins;
 pub mod ports;
+pub mod reroute;
 pub mod reset;
 pub mod route;
 pub mod sweep;
 pub mod tables;
 
+use attach::{AttachError, Manner, PROGRAMS, attach};
 use events::Events;
 use interfaces::Interface;
 use pins::Pins;
+use reroute::{Look, Watch};
 use tables::{TableError, Tables};
 
 use crate::{config, sys};
@@ -71,8 +75,13 @@ pub struct Kernel {
     pub interfaces: Arc<Mutex<Vec<String>>>,
     /// What is not as it was asked for, in sentences.
     pub notes: Vec<String>,
-    /// The interfaces there were at the last look; none where only those of the configuration count.
-    seen: Option<Vec<Interface>>,
+    manner: Manner,
+    /// Those of the configuration; none where all count.
+    wanted: Option<Vec<String>>,
+    /// The interfaces there were at the last look.
+    seen: Vec<Interface>,
+    /// None where the kernel tells nothing of its routes.
+    ways: Option<Watch>,
     pins: Pins,
     ebpf: Ebpf,
 }
@@ -116,7 +125,9 @@ fn load_into(
         .collect();
     let mut interfaces = interfaces::wanted(config.interfaces.as_deref());
     load_programs(&mut ebpf, &pins)?;
-    for (interface, error) in attach(&mut ebpf, &pins, &interfaces)? {
+    let manner = Manner::choose(config.attach, &mut ebpf)?;
+    notes.extend(manner.note(config.attach));
+    for (interface, error) in attach(&mut ebpf, &pins, &interfaces, manner)? {
         if config.mode == config::KernelMode::Required {
             return Err(Unavailable::Attach {
                 interface,
@@ -129,7 +140,12 @@ fn load_into(
     let kernel = Kernel {
         interfaces: Arc::new(Mutex::new(interfaces)),
         notes,
-        seen: config.interfaces.is_none().then(Vec::new),
+        manner,
+        wanted: config.interfaces.clone(),
+        seen: Vec::new(),
+        ways: Watch::start()
+            .inspect_err(|error| tracing::warn!(%error, "cannot follow the routes"))
+            .ok(),
         pins,
         ebpf,
     };
@@ -150,13 +166,6 @@ fn open(config: &config::Kernel, pins: &Pins) -> Result<Ebpf, Unavailable> {
     Ok(loader.load(OBJECT)?)
 }
 
-/// The programs and where they are attached. Egress first: what it agrees on in a SYN is what ingress
-/// relies on.
-const PROGRAMS: [(&str, TcAttachType); 2] = [
-    (maps::EGRESS, TcAttachType::Egress),
-    (maps::INGRESS, TcAttachType::Ingress),
-];
-
 fn program<'a>(
     ebpf: &'a mut Ebpf,
     name: &'static str,
@@ -173,67 +182,8 @@ fn load_programs(ebpf: &mut Ebpf, pins: &Pins) -> Result<(), Unavailable> {
         program.load().map_err(aya::EbpfError::from)?;
         pins.pin_program(name, program)?;
     }
-    Ok(())
-}
-
-/// Why an interface has no program.
-type AttachError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Puts the programs on every interface, in the place of those a former daemon left there; names the
-/// interfaces where that did not work. Programs on other interfaces are detached.
-fn attach(
-    ebpf: &mut Ebpf,
-    pins: &Pins,
-    interfaces: &[String],
-) -> Result<Vec<(String, AttachError)>, Unavailable> {
-    let mut failed: Vec<(String, AttachError)> = Vec::new();
-    for (name, hook) in PROGRAMS {
-        let program = program(ebpf, name)?;
-        for interface in interfaces {
-            if failed.iter().any(|(name, _)| name == interface) {
-                continue;
-            }
-            if let Err(error) = attach_one(program, pins, interface, hook) {
-                failed.push((interface.clone(), error));
-            }
-        }
-    }
-    pins.forget_links_except(interfaces)?;
-    Ok(failed)
-}
-
-fn attach_one(
-    program: &mut SchedClassifier,
-    pins: &Pins,
-    interface: &str,
-    hook: TcAttachType,
-) -> Result<(), AttachError> {
-    let pin = pins.link(interface, hook);
-    if let Some(link) = pinned_link(&pin)?
-        && program
-            .attach_to_link(FdLink::from(link).try_into()?)
-            .is_ok()
-    {
-        return Ok(());
-    }
-    // There was none, or the interface it was on is gone.
-    pins::remove(&pin)?;
-    let link = program.attach(interface, hook)?;
-    let link: FdLink = program.take_link(link)?.try_into()?;
-    link.pin(&pin)?;
-    Ok(())
-}
-
-fn pinned_link(pin: &std::path::Path) -> Result<Option<PinnedLink>, LinkError> {
-    match PinnedLink::from_pin(pin) {
-        Ok(link) => Ok(Some(link)),
-        Err(LinkError::SyscallError(error)) if is_not_found(&error.io_error) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn is_not_found(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound
+    let reroute = program(ebpf, maps::REROUTE)?;
+    Ok(reroute.load().map_err(aya::EbpfError::from)?)
 }
 
 impl Kernel {
@@ -274,16 +224,13 @@ impl Kernel {
 
     /// Attaches to interfaces that have come, and lets go of those that went.
     pub fn follow_interfaces(&mut self) {
-        let Some(seen) = &mut self.seen else {
-            return;
-        };
-        let there = interfaces::there();
-        if *seen == there {
+        let there = interfaces::present(self.wanted.as_deref());
+        if self.seen == there {
             return;
         }
         let mut names: Vec<String> = there.iter().map(|(name, _)| name.clone()).collect();
-        *seen = there;
-        match attach(&mut self.ebpf, &self.pins, &names) {
+        self.seen = there;
+        match attach(&mut self.ebpf, &self.pins, &names, self.manner) {
             Ok(failed) => {
                 for (interface, error) in &failed {
                     tracing::warn!(interface, %error, "not attached");
@@ -299,6 +246,20 @@ impl Kernel {
         if *known != names {
             tracing::info!(interfaces = ?names, "attached");
             *known = names;
+        }
+    }
+
+    /// A look at all flows, where ways may have changed since the last one.
+    pub fn look_at_ways(&mut self) -> Option<Look<'_>> {
+        if !self.ways.as_mut().is_some_and(Watch::is_due) {
+            return None;
+        }
+        match program(&mut self.ebpf, maps::REROUTE) {
+            Ok(program) => Some(Look::new(program)),
+            Err(error) => {
+                tracing::warn!(%error, "cannot follow the routes");
+                None
+            }
         }
     }
 }

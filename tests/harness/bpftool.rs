@@ -59,7 +59,7 @@ impl Pins {
     /// Every pin, by its path below the directory.
     pub fn list(&self) -> Vec<String> {
         let mut pins = Vec::new();
-        for directory in ["links", "maps", "progs"] {
+        for directory in ["filters", "links", "maps", "progs"] {
             for pin in fs::read_dir(self.0.join(directory)).into_iter().flatten() {
                 let pin = pin.expect("the directory can be listed").file_name();
                 pins.push(format!("{directory}/{}", pin.display()));
@@ -119,7 +119,7 @@ impl Pins {
 
 impl Drop for Pins {
     fn drop(&mut self) {
-        for directory in ["links", "progs", "maps"].map(|name| self.0.join(name)) {
+        for directory in ["filters", "links", "progs", "maps"].map(|name| self.0.join(name)) {
             for pin in fs::read_dir(&directory).into_iter().flatten().flatten() {
                 fs::remove_file(pin.path()).expect("root may remove a pin");
             }

@@ -191,6 +191,17 @@ impl Topology {
     }
 }
 
+impl Topology {
+    /// Takes the link to the broker away and makes another in its place, with the same addresses.
+    pub fn rejoin_broker(&self) {
+        self.balancer.ip(&["link", "del", "brokers"]);
+        veth(&self.balancer, "brokers", &self.broker);
+        let both = [BROKER, AT_BROKERS];
+        addresses(&self.balancer, "brokers", &self.broker, both);
+        self.balancer.until_reaches(BROKER[1]);
+    }
+}
+
 /// Joins `near` and `far`; the interface is called `name` near, `uplink` far.
 fn veth(near: &Host, name: &str, far: &Host) {
     let far = far.path();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::health::OnDead;
 use super::why::Why;
-use super::{Balance, Clean, DataPath, KernelMode, LogFormat, Tier};
+use super::{Attach, Balance, Clean, DataPath, KernelMode, LogFormat, Tier};
 use crate::mqtt::Version;
 use crate::mqtt::not_me::NotMe;
 
@@ -16,6 +16,7 @@ pub const LOG_FORMAT: LogFormat = LogFormat::Text;
 pub const WATCH_CONFIG: bool = false;
 
 pub const MODE: KernelMode = KernelMode::Auto;
+pub const ATTACH: Attach = Attach::Auto;
 pub const PINS: &str = "/sys/fs/bpf/sluice";
 pub const CLIENTS_CAPACITY: u32 = 1 << 20;
 

@@ -48,6 +48,7 @@ pub struct Daemon {
 #[serde(default, deny_unknown_fields)]
 pub struct Kernel {
     pub mode: Value<String>,
+    pub attach: Value<String>,
     pub pins: Value<String>,
     pub clients_capacity: Value<i64>,
     pub interfaces: Vec<Spanned<String>>,
@@ -196,6 +197,7 @@ mod tests {
             kernel:
                 Table(Kernel {
                     mode,
+                    attach,
                     pins,
                     clients_capacity,
                     interfaces: _,
@@ -219,7 +221,7 @@ mod tests {
         shows_every_key_of_a_pool(pools.remove(0).into_inner().0);
 
         assert!(threads.is_some() && control.is_some() && log.is_some() && log_format.is_some());
-        assert!(watch_config.is_some());
+        assert!(watch_config.is_some() && attach.is_some());
         assert!(mode.is_some() && pins.is_some() && clients_capacity.is_some());
         assert!(connect_packet.is_some() && connect_timeout.is_some());
         assert!(text.contains("\ninterfaces = []\n"));

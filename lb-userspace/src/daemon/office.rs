@@ -112,7 +112,7 @@ async fn keep_up(world: &World, kernel: Option<(&mut Kernel, &Tables)>, events: 
         }
     };
     tokio::join!(
-        rounds::forever(world, kernel),
+        rounds::forever(world, kernel, tables),
         sweep::forever(world, tables),
         heard
     );

@@ -3,21 +3,33 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tokio::time;
+use tokio::{task, time};
 
 use super::sweep::{forget_ended, give_back};
 use crate::kernel::Kernel;
+use crate::kernel::flows::now;
 use crate::kernel::sweep::{Ended, Removed, tell};
 use crate::kernel::tables::Tables;
 use crate::session::World;
 
 const PAUSE: Duration = Duration::from_secs(1);
+/// Flows whose way is looked up before others of this thread have their turn.
+const AT_A_TIME: usize = 256;
+/// After a look at all ways there is none for so many times as long as it took: on some hosts routes
+/// change all the time.
+const REST: u32 = 4;
 
-/// Follows the interfaces, and writes down how many connections each backend has.
-pub(super) async fn forever(world: &World, kernel: &mut Kernel) {
+/// Follows interfaces and routes, and writes down how many connections each backend has.
+pub(super) async fn forever(world: &World, kernel: &mut Kernel, tables: &Tables) {
     let mut written = HashMap::new();
+    let mut next_look = Duration::ZERO;
     loop {
         kernel.follow_interfaces();
+        if now() >= next_look {
+            let begin = now();
+            follow_routes(kernel, tables).await;
+            next_look = now() + (now() - begin) * REST;
+        }
         write_counts(world, &mut written);
         let replaced = world.registry.with_tables(Tables::take_replaced);
         for (flow, down) in replaced.into_iter().flatten() {
@@ -29,6 +41,22 @@ pub(super) async fn forever(world: &World, kernel: &mut Kernel) {
         }
         forget_ended(world);
         time::sleep(PAUSE).await;
+    }
+}
+
+/// Gives connections another interface, where routes have changed.
+async fn follow_routes(kernel: &mut Kernel, tables: &Tables) {
+    let Some(mut look) = kernel.look_at_ways() else {
+        return;
+    };
+    for (number, (key, flow)) in tables.directions().enumerate() {
+        look.at(&key, &flow);
+        if number % AT_A_TIME == AT_A_TIME - 1 {
+            task::yield_now().await;
+        }
+    }
+    if look.moved > 0 {
+        tracing::info!(flows = look.moved, "packets leave by another interface");
     }
 }
 

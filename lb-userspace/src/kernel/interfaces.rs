@@ -17,6 +17,12 @@ pub fn wanted(named: Option<&[String]>) -> Vec<String> {
     }
 }
 
+/// Those of [`wanted`] that are there now.
+pub fn present(named: Option<&[String]>) -> Vec<Interface> {
+    let index = |name: &String| Some((name.clone(), if_nametoindex(name.as_str()).ok()?));
+    named.map_or_else(there, |named| named.iter().filter_map(index).collect())
+}
+
 /// All that are up and carry Ethernet frames.
 pub fn there() -> Vec<Interface> {
     let Ok(addresses) = getifaddrs() else {

@@ -2,7 +2,9 @@
 
 use std::io::{self, Read as _};
 use std::net::IpAddr;
+use std::os::fd::AsRawFd as _;
 
+use nix::sys::socket::{NetlinkAddr, bind};
 use socket2::{Domain, Protocol, Socket, Type};
 
 const AF_NETLINK: i32 = 16;
@@ -19,6 +21,28 @@ const ALIGNMENT: usize = 4;
 pub(super) fn open(protocol: i32) -> io::Result<Socket> {
     let protocol = Some(Protocol::from(protocol));
     Socket::new(Domain::from(AF_NETLINK), Type::RAW.cloexec(), protocol)
+}
+
+/// Opens a socket that is told of changes: `groups` are bits of `linux/rtnetlink.h`.
+pub(super) fn subscribe(protocol: i32, groups: u32) -> io::Result<Socket> {
+    let socket = open(protocol)?;
+    socket.set_nonblocking(true)?;
+    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
+    Ok(socket)
+}
+
+/// Takes what a subscribed socket was told, up to a thousand messages; whether that was anything.
+pub(super) fn take_news(mut socket: &Socket) -> bool {
+    const MESSAGES: usize = 1000;
+    let mut message = [0; 4096];
+    for taken in 0..MESSAGES {
+        match socket.read(&mut message) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return taken != 0,
+            // There were more than it had room for, and that is news.
+            Ok(_) | Err(_) => {}
+        }
+    }
+    true
 }
 
 /// Whether an answer is asked for that is nothing but an error number.

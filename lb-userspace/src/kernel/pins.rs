@@ -1,5 +1,6 @@
 //! What is pinned, and where: maps, programs and links below one directory of a bpf file system.
 
+use std::ffi::OsStr;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -13,6 +14,11 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use nix::unistd::geteuid;
 use thiserror::Error;
+
+mod place;
+
+use super::filters;
+use place::{HOOKS, place, placed};
 
 /// Where a bpf file system is mounted on a host that is set up as usual.
 const USUAL_MOUNT: &str = "/sys/fs/bpf";
@@ -73,8 +79,9 @@ impl Pins {
             });
         }
         let pins = Self(root.to_owned());
-        for directory in [root.to_owned(), pins.maps(), pins.programs(), pins.links()] {
-            make(&directory)?;
+        let parts = [pins.maps(), pins.programs(), pins.links(), pins.filters()];
+        for directory in [root.to_owned()].iter().chain(&parts) {
+            make(directory)?;
         }
         pins.check_layout()?;
         if let Some(pid) = pins.owner() {
@@ -136,19 +143,25 @@ impl Pins {
         self.0.join("links")
     }
 
+    fn filters(&self) -> PathBuf {
+        self.0.join("filters")
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.0
+    }
+
     pub(super) fn map(&self, name: &str) -> PathBuf {
         self.maps().join(name)
     }
 
-    /// A dot may not stand in the name of a pin, and VLAN interfaces have one.
     pub(super) fn link(&self, interface: &str, hook: TcAttachType) -> PathBuf {
-        let hook = if hook == TcAttachType::Egress {
-            "egress"
-        } else {
-            "ingress"
-        };
-        self.links()
-            .join(format!("{}-{hook}", interface.replace('.', "@")))
+        self.links().join(place(interface, hook))
+    }
+
+    /// What marks a filter that cannot be pinned itself.
+    pub(super) fn filter(&self, interface: &str, hook: TcAttachType) -> PathBuf {
+        self.filters().join(place(interface, hook))
     }
 
     fn check_layout(&self) -> Result<(), PinError> {
@@ -193,15 +206,29 @@ impl Pins {
 
     /// Detaches from interfaces that are no longer wanted.
     pub(super) fn forget_links_except(&self, interfaces: &[String]) -> Result<(), PinError> {
-        let both = [TcAttachType::Egress, TcAttachType::Ingress];
         let wanted: Vec<PathBuf> = interfaces
             .iter()
-            .flat_map(|name| both.map(|hook| self.link(name, hook)))
+            .flat_map(|name| HOOKS.map(|(hook, _)| self.link(name, hook)))
             .collect();
         for link in list(&self.links())? {
             if !wanted.contains(&link) {
                 remove(&link)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Removes filters from interfaces that are no longer wanted.
+    pub(super) fn forget_filters_except(&self, interfaces: &[String]) -> Result<(), PinError> {
+        for mark in list(&self.filters())? {
+            let place = mark.file_name().and_then(OsStr::to_str).and_then(placed);
+            if let Some((interface, hook)) = place {
+                if interfaces.contains(&interface) {
+                    continue;
+                }
+                filters::remove(self, &interface, hook);
+            }
+            remove(&mark)?;
         }
         Ok(())
     }
@@ -212,7 +239,9 @@ impl Pins {
     ///
     /// The first file that could not be removed.
     pub fn remove_all(&self) -> Result<(), PinError> {
-        for directory in [self.links(), self.programs(), self.maps()] {
+        self.forget_filters_except(&[])?;
+        let parts = [self.links(), self.filters(), self.programs(), self.maps()];
+        for directory in parts {
             for pin in list(&directory)? {
                 remove(&pin)?;
             }

@@ -8,7 +8,7 @@ use super::report::Report;
 use super::rules;
 use crate::config::complaint::Fault;
 use crate::config::file::{self, Quantity};
-use crate::config::{Daemon, Kernel, KernelMode, Limits, LogFormat, default, units};
+use crate::config::{Attach, Daemon, Kernel, KernelMode, Limits, LogFormat, default, units};
 
 pub(super) fn daemon(written: file::Daemon, report: &mut Report<'_>) -> Daemon {
     let file::Daemon {
@@ -40,6 +40,7 @@ pub(super) fn daemon(written: file::Daemon, report: &mut Report<'_>) -> Daemon {
 pub(super) fn kernel(written: file::Kernel, report: &mut Report<'_>) -> Kernel {
     let file::Kernel {
         mode,
+        attach,
         pins,
         clients_capacity,
         interfaces,
@@ -48,6 +49,9 @@ pub(super) fn kernel(written: file::Kernel, report: &mut Report<'_>) -> Kernel {
 
     Kernel {
         mode: report.optional(mode, default::MODE, |text| rules::choice(text, &MODES)),
+        attach: report.optional(attach, default::ATTACH, |text| {
+            rules::choice(text, &MANNERS)
+        }),
         pins: report.optional(pins, default::PINS.into(), |path| {
             rules::absolute(path, default::PINS)
         }),
@@ -94,6 +98,12 @@ fn filter(text: &str) -> Result<String, Fault> {
     let remedy = "write error, warn, info, debug or trace, or target=level as in \"lb_userspace::session=debug,info\"";
     Err(Fault::new("is not a log filter", remedy))
 }
+
+const MANNERS: [(&str, Attach); 3] = [
+    ("auto", Attach::Auto),
+    ("clsact", Attach::Clsact),
+    ("tcx", Attach::Tcx),
+];
 
 const MODES: [(&str, KernelMode); 3] = [
     ("auto", KernelMode::Auto),

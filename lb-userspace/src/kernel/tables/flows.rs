@@ -172,8 +172,13 @@ impl Tables {
 
     /// Every connection in the kernel, by its flow from the client.
     pub fn spliced(&self) -> impl Iterator<Item = (FlowKey, Flow)> {
-        sys::Entries::<FlowKey, Flow>::of(self.files.flows.fd().as_fd())
+        self.directions()
             .filter(|(_, flow)| flow.flags & FLAG_FROM_CLIENT != 0)
+    }
+
+    /// Both flows of every connection in the kernel.
+    pub fn directions(&self) -> impl Iterator<Item = (FlowKey, Flow)> {
+        sys::Entries::<FlowKey, Flow>::of(self.files.flows.fd().as_fd())
     }
 
     /// Whether the daemon still has, or had when it died, sockets of this connection.
