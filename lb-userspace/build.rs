@@ -18,24 +18,29 @@ const SKIP: &str = "SLUICE_EBPF";
 /// Another place for the toolchain file.
 const ELSEWHERE: &str = "SLUICE_BPF_TOOLCHAIN";
 const TARGET: &str = "bpfel-unknown-none";
-const OBJECT: &str = "sluice-ebpf";
+/// The programs of lb-ebpf: those for packets, and the one for sockets.
+const OBJECTS: [&str; 2] = ["sluice-ebpf", "sluice-sockmap"];
 
 fn main() -> Result<()> {
     tell_cargo(&format!("rerun-if-env-changed={SKIP}"));
     tell_cargo(&format!("rerun-if-env-changed={ELSEWHERE}"));
     let out = PathBuf::from(cargo_says("OUT_DIR")?);
 
-    let object = match env::var(SKIP).as_deref() {
-        Ok("skip") => Vec::new(),
+    let objects = match env::var(SKIP).as_deref() {
+        Ok("skip") => OBJECTS.map(|_| Vec::new()),
         Ok("" | "build") | Err(_) => build(&out)?,
         Ok(other) => bail!("{SKIP}={other} is not known: it may be `skip` or `build`"),
     };
 
-    let embedded = out.join(OBJECT);
-    fs::write(&embedded, object).with_context(|| format!("cannot write {}", embedded.display()))
+    for (name, object) in OBJECTS.iter().zip(objects) {
+        let embedded = out.join(name);
+        fs::write(&embedded, object)
+            .with_context(|| format!("cannot write {}", embedded.display()))?;
+    }
+    Ok(())
 }
 
-fn build(out: &Path) -> Result<Vec<u8>> {
+fn build(out: &Path) -> Result<[Vec<u8>; 2]> {
     let crate_dir = PathBuf::from(cargo_says("CARGO_MANIFEST_DIR")?);
     let workspace = crate_dir
         .parent()
@@ -49,12 +54,14 @@ fn build(out: &Path) -> Result<Vec<u8>> {
     let target_dir = out.join("ebpf");
     compile(&toolchain, &workspace.join("lb-ebpf"), &target_dir)?;
 
-    let built = target_dir.join(TARGET).join("release").join(OBJECT);
-    let mut object =
-        fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    let built = target_dir.join(TARGET).join("release");
+    let [packets, sockets] = OBJECTS.map(|name| built.join(name));
+    let read =
+        |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    let mut object = read(&packets)?;
     btf::mark_text(&mut object)
-        .with_context(|| format!("unexpected type information in {}", built.display()))?;
-    Ok(object)
+        .with_context(|| format!("unexpected type information in {}", packets.display()))?;
+    Ok([object, read(&sockets)?])
 }
 
 fn watch(workspace: &Path) {

@@ -94,6 +94,8 @@ pub enum Path {
     Copy = 1,
     /// The kernel rewrites packets; the daemon has no socket.
     Splice = 2,
+    /// The kernel moves bytes between sockets of the daemon.
+    Sockmap = 3,
 }
 
 impl Path {
@@ -101,6 +103,7 @@ impl Path {
         match self {
             Self::Copy => "copy",
             Self::Splice => "splice",
+            Self::Sockmap => "sockmap",
         }
     }
 }

@@ -19,6 +19,7 @@ pub mod flow;
 pub mod listener;
 pub mod maps;
 pub mod reason;
+pub mod stream;
 pub mod text;
 
 /// The version of everything in this crate; pins of another layout are refused, never adopted.

@@ -33,3 +33,23 @@ pub const HANDSHAKES_CAPACITY: u32 = 1 << 16;
 pub const LEAVING_CAPACITY: u32 = 1 << 17;
 /// The most addresses that are listened on.
 pub const LISTENERS_CAPACITY: u32 = 1024;
+
+/// The maps of the sockmap path. They are not pinned: they end with the sockets in them.
+pub const CONGESTED: &str = "CONGESTED";
+pub const MOVED: &str = "MOVED";
+pub const SOCKETS: &str = "SOCKETS";
+pub const STREAMS: &str = "STREAMS";
+
+/// The program that sees what arrives at a socket of the sockmap path.
+pub const VERDICT: &str = "sluice_verdict";
+
+/// The most streams on the sockmap path, two for each connection.
+pub const STREAMS_CAPACITY: u32 = 1 << 17;
+/// Bytes for news of streams without room; each stream has at most one item of 16 bytes there.
+pub const CONGESTED_BYTES: u32 = STREAMS_CAPACITY * 16;
+
+/// Constants of the verdict program that the loader fills in, from the types of the kernel: where
+/// fields are, in bytes from the beginning of `struct tcp_sock`.
+pub const COPIED_SEQ_AT: &str = "COPIED_SEQ_AT";
+pub const WRITE_SEQ_AT: &str = "WRITE_SEQ_AT";
+pub const WMEM_QUEUED_AT: &str = "WMEM_QUEUED_AT";

@@ -100,6 +100,8 @@ pub struct Limits {
     pub connect_packet_bytes: usize,
     /// From accept to the last byte of CONNECT.
     pub connect_timeout: Duration,
+    /// What may lie in front of a receiver on the sockmap path; 64 KiB to 64 MiB.
+    pub sockmap_queue_bytes: u32,
 }
 
 /// Addresses where clients connect.
@@ -120,6 +122,10 @@ pub enum DataPath {
     Auto,
     /// Read and written by the daemon.
     Copy,
+    /// Moved between the daemon's sockets by the kernel.
+    Sockmap,
+    /// Left to the kernel, packet by packet.
+    Splice,
 }
 
 /// Clients that go to another pool than that of their listener; an empty list is every value.

@@ -133,7 +133,8 @@ pub fn run(start: &Start) -> Result<(), Failure> {
         }
         Err(unavailable) => (None, None, Some(unavailable)),
     };
-    let world = Arc::new(build::world(config, tables, since, unix_time)?);
+    let sockmap = kernel.as_ref().and_then(|kernel| kernel.sockmap.clone());
+    let world = Arc::new(build::world(config, tables, sockmap, since, unix_time)?);
     sign(&world, since)?;
     let own_tables = kernel.as_ref().map(Kernel::tables).transpose()?;
     if let Some(tables) = &own_tables {

@@ -15,6 +15,7 @@ use lb_common::maps;
 use thiserror::Error;
 
 mod attach;
+mod btf;
 pub mod capabilities;
 pub mod conntrack;
 pub mod events;
@@ -29,6 +30,7 @@ pub mod ports;
 pub mod reroute;
 pub mod reset;
 pub mod route;
+pub mod sockmap;
 pub mod sweep;
 pub mod tables;
 
@@ -37,6 +39,7 @@ use events::Events;
 use interfaces::Interface;
 use pins::Pins;
 use reroute::{Look, Watch};
+use sockmap::Sockmap;
 use tables::{TableError, Tables};
 
 use crate::{config, sys};
@@ -64,6 +67,8 @@ pub enum Unavailable {
     Pins(#[from] pins::PinError),
     #[error("is not whole: `{0}` is missing from it")]
     Part(&'static str),
+    #[error("is without the sockmap path, which {0}")]
+    Sockmap(#[source] sockmap::Unavailable),
     #[error("did not take its tables")]
     Tables(#[from] TableError),
 }
@@ -82,6 +87,8 @@ pub struct Kernel {
     seen: Vec<Interface>,
     /// None where the kernel tells nothing of its routes.
     ways: Option<Watch>,
+    /// The sockmap path, where this kernel has it.
+    pub sockmap: Option<Arc<Sockmap>>,
     pins: Pins,
     ebpf: Ebpf,
 }
@@ -137,6 +144,19 @@ fn load_into(
         notes.push(format!("not attached to interface `{interface}`: {error}"));
         interfaces.retain(|attached| *attached != interface);
     }
+    let sockmap = match Sockmap::load() {
+        Ok(sockmap) => Some(Arc::new(sockmap)),
+        Err(unavailable) if config.mode == config::KernelMode::Required => {
+            return Err(Unavailable::Sockmap(unavailable));
+        }
+        Err(unavailable) => {
+            notes.push(format!(
+                "without the sockmap path, which {}",
+                causes(&unavailable)
+            ));
+            None
+        }
+    };
     let kernel = Kernel {
         interfaces: Arc::new(Mutex::new(interfaces)),
         notes,
@@ -146,10 +166,23 @@ fn load_into(
         ways: Watch::start()
             .inspect_err(|error| tracing::warn!(%error, "cannot follow the routes"))
             .ok(),
+        sockmap,
         pins,
         ebpf,
     };
     Ok((kernel, tables))
+}
+
+/// An error and what led to it, in one line.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    line
 }
 
 fn open(config: &config::Kernel, pins: &Pins) -> Result<Ebpf, Unavailable> {

@@ -145,10 +145,10 @@ impl Entry {
         spliced.unwrap_or(Err(TableError::Missing(FLOWS)))
     }
 
-    /// Lists a session that the daemon carries.
-    pub fn list(&mut self) {
+    /// Lists a session that stays in the daemon, and who carries it.
+    pub fn list(&mut self, path: Path) {
         let registry = Arc::clone(&self.registry);
-        registry.with_tables(|tables| self.list_in(tables, Path::Copy));
+        registry.with_tables(|tables| self.list_in(tables, path));
     }
 
     fn list_in(&mut self, tables: &mut Tables, path: Path) {

@@ -2,11 +2,20 @@
 
 use lb_common::client::Path;
 
+use crate::config::DataPath;
 use crate::counters::Counter;
 use crate::kernel::leg::Agreed;
 
 pub mod copy;
+pub mod sockmap;
 pub mod splice;
+
+/// The faster paths that this daemon has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Able {
+    pub splice: bool,
+    pub sockmap: bool,
+}
 
 /// What the choice of a path depends on, where the operator and the host leave one.
 #[derive(Debug, Clone, Copy)]
@@ -43,8 +52,10 @@ pub enum Because {
     Kernel,
     Local,
     Mss,
+    NoSockmap,
     Port,
     Refused,
+    SockmapWish,
     Table,
     Timestamps,
     Unseen,
@@ -52,7 +63,7 @@ pub enum Because {
 }
 
 impl Because {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Best,
         Self::Closing,
         Self::Ecn,
@@ -60,8 +71,10 @@ impl Because {
         Self::Kernel,
         Self::Local,
         Self::Mss,
+        Self::NoSockmap,
         Self::Port,
         Self::Refused,
+        Self::SockmapWish,
         Self::Table,
         Self::Timestamps,
         Self::Unseen,
@@ -70,10 +83,22 @@ impl Because {
 
     /// The path that a connection takes for this reason.
     pub fn path(self) -> Path {
-        if self == Self::Best {
-            Path::Splice
-        } else {
-            Path::Copy
+        match self {
+            Self::Best => Path::Splice,
+            Self::SockmapWish => Path::Sockmap,
+            Self::Closing
+            | Self::Ecn
+            | Self::Families
+            | Self::Kernel
+            | Self::Local
+            | Self::Mss
+            | Self::NoSockmap
+            | Self::Port
+            | Self::Refused
+            | Self::Table
+            | Self::Timestamps
+            | Self::Unseen
+            | Self::Wish => Path::Copy,
         }
     }
 
@@ -86,12 +111,13 @@ impl Because {
             Self::Kernel => "no_kernel_half",
             Self::Local => "local",
             Self::Mss => "segment_size",
+            Self::NoSockmap => "no_sockmap",
             Self::Port => "no_source_port",
             Self::Refused => "refused_by_broker",
             Self::Table => "table_full",
             Self::Timestamps => "timestamps",
             Self::Unseen => "handshake_not_seen",
-            Self::Wish => "configured",
+            Self::SockmapWish | Self::Wish => "configured",
         }
     }
 }
@@ -112,22 +138,40 @@ impl Choices {
     }
 }
 
-/// Picks the fastest path that both legs allow, and says why not a faster one.
-pub fn choose(facts: &Facts) -> Choice {
-    match refusal(facts) {
-        Some(because) => Choice {
-            path: Path::Copy,
-            because,
-        },
-        None => Choice {
-            path: Path::Splice,
-            because: Because::Best,
-        },
+/// Picks the path that was wished for, or the fastest, where both legs allow it; else says why not.
+pub fn choose(wish: DataPath, able: Able, facts: &Facts) -> Choice {
+    let because = match wish {
+        DataPath::Copy => Because::Wish,
+        DataPath::Sockmap => no_sockmap(able, facts).unwrap_or(Because::SockmapWish),
+        DataPath::Auto | DataPath::Splice if !able.splice => Because::Kernel,
+        DataPath::Auto | DataPath::Splice => no_splice(facts).unwrap_or(Because::Best),
+    };
+    Choice {
+        path: because.path(),
+        because,
     }
 }
 
+/// What keeps a connection from the sockmap path, which asks nothing of the legs but to be open.
+fn no_sockmap(able: Able, facts: &Facts) -> Option<Because> {
+    let refusals = [
+        (!able.sockmap, Because::NoSockmap),
+        (!facts.accepted, Because::Refused),
+        (
+            !facts.client.is_open || !facts.broker.is_open,
+            Because::Closing,
+        ),
+    ];
+    first(&refusals)
+}
+
+fn first(refusals: &[(bool, Because)]) -> Option<Because> {
+    let holds = refusals.iter().find(|(holds, _)| *holds)?;
+    Some(holds.1)
+}
+
 /// What keeps a connection from being spliced.
-fn refusal(facts: &Facts) -> Option<Because> {
+fn no_splice(facts: &Facts) -> Option<Because> {
     let Facts {
         accepted,
         same_family,
@@ -150,81 +194,8 @@ fn refusal(facts: &Facts) -> Option<Because> {
         (client.announced_mss > *broker_takes, Because::Mss),
         (broker.announced_mss > client.send_mss, Because::Mss),
     ];
-    refusals
-        .into_iter()
-        .find_map(|(holds, because)| holds.then_some(because))
+    first(&refusals)
 }
 
 #[cfg(test)]
-mod tests {
-    use lb_common::client::Path;
-
-    use super::{Because, Choice, Facts, choose};
-    use crate::kernel::leg::Agreed;
-
-    const LEG: Agreed = Agreed {
-        is_open: true,
-        timestamps: false,
-        sack: true,
-        ecn: false,
-        peer_scale: 7,
-        our_scale: 7,
-        send_mss: 1460,
-        path_mtu: 1500,
-        announced_mss: 1460,
-    };
-
-    const ELIGIBLE: Facts = Facts {
-        accepted: true,
-        same_family: true,
-        remote: [true, true],
-        port: true,
-        seen: true,
-        client: LEG,
-        broker: LEG,
-        broker_takes: 1460,
-    };
-
-    #[test]
-    fn splices_what_is_eligible() {
-        let splice = Choice {
-            path: Path::Splice,
-            because: Because::Best,
-        };
-
-        assert_eq!(choose(&ELIGIBLE), splice);
-    }
-
-    fn refused(change: impl FnOnce(&mut Facts)) -> Because {
-        let mut facts = ELIGIBLE;
-        change(&mut facts);
-        let Choice { path, because } = choose(&facts);
-        assert_eq!(path, because.path());
-        because
-    }
-
-    #[test]
-    fn copies_what_is_not_eligible_and_says_why() {
-        assert_eq!(refused(|f| f.accepted = false), Because::Refused);
-        assert_eq!(refused(|f| f.same_family = false), Because::Families);
-        assert_eq!(refused(|f| f.remote[0] = false), Because::Local);
-        assert_eq!(refused(|f| f.remote[1] = false), Because::Local);
-        assert_eq!(refused(|f| f.port = false), Because::Port);
-        assert_eq!(refused(|f| f.seen = false), Because::Unseen);
-        assert_eq!(refused(|f| f.client.is_open = false), Because::Closing);
-        assert_eq!(refused(|f| f.broker.timestamps = true), Because::Timestamps);
-        assert_eq!(refused(|f| f.client.ecn = true), Because::Ecn);
-        assert_eq!(refused(|f| f.broker_takes = 1400), Because::Mss);
-        assert_eq!(refused(|f| f.client.send_mss = 536), Because::Mss);
-    }
-
-    #[test]
-    fn names_the_first_reason_only() {
-        let because = refused(|f| {
-            f.port = false;
-            f.remote[1] = false;
-        });
-
-        assert_eq!(because, Because::Local);
-    }
-}
+mod tests;

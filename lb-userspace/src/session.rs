@@ -22,14 +22,16 @@ use crate::counters::Counter;
 use crate::dial::Shape;
 use crate::evict::Evictions;
 use crate::kernel::leg::Agreed;
+use crate::kernel::sockmap::Sockmap;
 use crate::listen::SegmentLimit;
 use crate::mqtt::connack::First;
 use crate::mqtt::connect::Connect;
 use crate::registry::{Client, Entry, Registry};
 use crate::relay::Choices;
-use crate::relay::copy::{self, Pending, Tally};
+use crate::relay::copy::{Pending, Tally};
 use crate::upstream::{Backends, Pool};
 
+mod carry;
 mod hand_off;
 mod identify;
 mod open;
@@ -74,10 +76,14 @@ pub struct World {
     pub evictions: Evictions,
     /// Where connections can be left to the kernel.
     pub splicer: Option<Splicer>,
+    /// Where the kernel can move bytes between sockets.
+    pub sockmap: Option<Arc<Sockmap>>,
     pub refusals: Refusals,
     pub choices: Choices,
     /// Bytes carried on the copy path.
     pub copied: Tally,
+    /// Bytes moved by the kernel, of connections that have ended.
+    pub moved: Tally,
     /// Tells the Unix time in seconds.
     pub clock: fn() -> u64,
 }
@@ -88,6 +94,7 @@ pub struct Lasting {
     pub backends: Backends,
     pub registry: Arc<Registry>,
     pub splicer: Option<Splicer>,
+    pub sockmap: Option<Arc<Sockmap>>,
     pub clock: fn() -> u64,
 }
 
@@ -97,6 +104,7 @@ impl World {
             backends,
             registry,
             splicer,
+            sockmap,
             clock,
         } = lasting;
         Self {
@@ -105,9 +113,11 @@ impl World {
             registry,
             evictions: Evictions::default(),
             splicer,
+            sockmap,
             refusals: Refusals::default(),
             choices: Choices::default(),
             copied: Tally::default(),
+            moved: Tally::default(),
             clock,
         }
     }
@@ -173,6 +183,7 @@ struct Session {
     connect_bytes: usize,
     /// In seconds.
     keep_alive: u16,
+    sockmap_queue_bytes: u32,
     /// None where the backend has not accepted the client.
     entry: Option<Entry>,
 }
@@ -196,7 +207,7 @@ async fn open(
     let splicer = world
         .splicer
         .as_ref()
-        .filter(|_| listener.datapath != DataPath::Copy);
+        .filter(|_| matches!(listener.datapath, DataPath::Auto | DataPath::Splice));
     let agreed = Agreed::of(client).ok();
     let shape = || {
         Some(Shape {
@@ -219,6 +230,7 @@ async fn open(
         },
         connect_bytes: connect.bytes().len(),
         keep_alive,
+        sockmap_queue_bytes: now.limits.sockmap_queue_bytes,
         entry,
         broker,
     })
@@ -277,27 +289,6 @@ async fn relay(
             Err(stays) => (client, session, choice.because) = *stays,
         }
     }
-    world.choices.count(choice.because);
-    tracing::debug!(because = choice.because.label(), "relaying");
-    let Session {
-        broker: Opened { mut broker, .. },
-        pending,
-        mut entry,
-        ..
-    } = session;
-    if let Some(entry) = &mut entry {
-        entry.list();
-    }
-    let carried = entry.as_ref().map(Entry::carry);
-    copy::relay(
-        &mut client,
-        &mut broker,
-        pending,
-        &world.copied,
-        carried.as_ref(),
-    )
-    .await;
-    drop((carried, entry));
-    tracing::debug!("closed");
+    carry::carry(client, session, choice.because, world).await;
     None
 }

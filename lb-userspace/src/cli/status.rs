@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::reload;
 use super::table::{columns, row};
-use crate::control::status::{Backend, Counted, Splice, Status};
+use crate::control::status::{Backend, Counted, Sockmap, Splice, Status};
 
 /// Shows a status as aligned columns.
 #[derive(Debug)]
@@ -25,7 +25,8 @@ impl fmt::Display for Table<'_> {
             refused,
             choices: _,
             evicted,
-            splice,
+            splice: _,
+            sockmap: _,
             bytes,
             reload,
         } = self.0;
@@ -50,20 +51,8 @@ impl fmt::Display for Table<'_> {
         writeln!(f, "refused   {}", counted(refused))?;
         writeln!(f, "paths     {}", self.choices())?;
         writeln!(f, "evicted   {}", counted(evicted))?;
-        if let Some(splice) = splice {
-            let Splice {
-                left,
-                aborted,
-                ended,
-                packets,
-            } = splice;
-            writeln!(
-                f,
-                "splice    {left} left to the kernel, {aborted} aborted; ended: {}",
-                counted(ended)
-            )?;
-            writeln!(f, "packets   {}", counted(packets))?;
-        }
+        self.splice(f)?;
+        self.sockmap(f)?;
         if let Some(reload) = reload {
             writeln!(f, "reload    {}", reload::Last(reload))?;
         }
@@ -119,6 +108,42 @@ impl Table<'_> {
             ]);
         }
         rows
+    }
+
+    fn splice(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(splice) = &self.0.splice else {
+            return Ok(());
+        };
+        let Splice {
+            left,
+            aborted,
+            ended,
+            packets,
+        } = splice;
+        writeln!(
+            f,
+            "splice    {left} left to the kernel, {aborted} aborted; ended: {}",
+            counted(ended)
+        )?;
+        writeln!(f, "packets   {}", counted(packets))
+    }
+
+    fn sockmap(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(Sockmap {
+            connections,
+            moved,
+            held_back,
+            aborted,
+        }) = &self.0.sockmap
+        else {
+            return Ok(());
+        };
+        writeln!(
+            f,
+            "sockmap   {connections} connections; {} bytes moved from clients, {} from brokers; \
+             {held_back} times held back, {aborted} aborted",
+            moved.from_clients, moved.from_brokers
+        )
     }
 
     /// The reasons there were, and the paths they led to.

@@ -22,6 +22,7 @@ pub const CLIENTS_CAPACITY: u32 = 1 << 20;
 
 pub const CONNECT_PACKET_BYTES: usize = 64 * 1024;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub const SOCKMAP_QUEUE_BYTES: u32 = 1 << 20;
 
 pub const DATAPATH: DataPath = DataPath::Auto;
 

@@ -59,6 +59,7 @@ pub struct Kernel {
 pub struct Limits {
     pub connect_packet: Value<Quantity>,
     pub connect_timeout: Value<Quantity>,
+    pub sockmap_queue: Value<Quantity>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -206,6 +207,7 @@ mod tests {
                 Table(Limits {
                     connect_packet,
                     connect_timeout,
+                    sockmap_queue,
                 }),
             mut listeners,
             routes: _,
@@ -223,7 +225,7 @@ mod tests {
         assert!(threads.is_some() && control.is_some() && log.is_some() && log_format.is_some());
         assert!(watch_config.is_some() && attach.is_some());
         assert!(mode.is_some() && pins.is_some() && clients_capacity.is_some());
-        assert!(connect_packet.is_some() && connect_timeout.is_some());
+        assert!(connect_packet.is_some() && connect_timeout.is_some() && sockmap_queue.is_some());
         assert!(text.contains("\ninterfaces = []\n"));
     }
 

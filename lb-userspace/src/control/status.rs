@@ -28,6 +28,9 @@ pub struct Status {
     pub evicted: Vec<Counted>,
     /// The connections in the kernel, where that is possible.
     pub splice: Option<Splice>,
+    /// The connections whose bytes the kernel moves between sockets, where that is possible.
+    pub sockmap: Option<Sockmap>,
+    /// Carried by the daemon.
     pub bytes: Bytes,
     /// The last one there was.
     pub reload: Option<Reload>,
@@ -91,7 +94,7 @@ pub struct Backend {
 /// Connections whose data path was chosen for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chosen {
-    /// `splice` or `copy`.
+    /// `splice`, `sockmap` or `copy`.
     pub path: String,
     pub because: String,
     pub count: u64,
@@ -110,6 +113,19 @@ pub struct Splice {
     pub packets: Vec<Counted>,
 }
 
+/// Connections on the sockmap path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sockmap {
+    /// There are now; they end with the daemon.
+    pub connections: u64,
+    /// Bytes that the kernel moved, of connections that have ended.
+    pub moved: Bytes,
+    /// Times that a sender was held back, since its receiver had no room.
+    pub held_back: u64,
+    /// Connections that were reset, since they could not go on.
+    pub aborted: u64,
+}
+
 /// How often something happened for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counted {
@@ -117,7 +133,7 @@ pub struct Counted {
     pub count: u64,
 }
 
-/// Bytes carried on the copy path since the daemon started.
+/// Bytes since the daemon started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bytes {
     pub from_clients: u64,

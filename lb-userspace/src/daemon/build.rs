@@ -15,6 +15,7 @@ use crate::kernel::conntrack;
 use crate::kernel::flows::flow_addresses;
 use crate::kernel::grace::Grace;
 use crate::kernel::ports::Ports;
+use crate::kernel::sockmap::Sockmap;
 use crate::kernel::tables::Tables;
 use crate::registry::Registry;
 use crate::session::{Endings, Lasting, Splicer, World};
@@ -26,6 +27,7 @@ const SESSIONS_A_SECOND: u64 = 1 << 24;
 pub(super) fn world(
     config: &Config,
     mut tables: Option<Tables>,
+    sockmap: Option<Arc<Sockmap>>,
     since: u64,
     clock: fn() -> u64,
 ) -> Result<World, Failure> {
@@ -57,6 +59,7 @@ pub(super) fn world(
         backends,
         registry: Arc::new(Registry::new(tables, since * SESSIONS_A_SECOND)),
         splicer,
+        sockmap,
         clock,
     };
     Ok(World::new(snapshot, lasting))

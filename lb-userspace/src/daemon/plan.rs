@@ -56,8 +56,10 @@ impl Plan {
                 continue;
             };
             limits.push(match one.datapath {
-                DataPath::Auto => segment_limit(&reached(one, config, &pools), &planned),
-                DataPath::Copy => None,
+                DataPath::Auto | DataPath::Splice => {
+                    segment_limit(&reached(one, config, &pools), &planned)
+                }
+                DataPath::Copy | DataPath::Sockmap => None,
             });
             let same = before.and_then(|before| before.listener(&one.name));
             listeners.push(listener(one, pool, same));

@@ -13,7 +13,7 @@ use tokio::time;
 
 use super::build;
 use super::plan::{Known, Plan};
-use super::report::with_causes;
+
 use super::sockets::{Bound, Sockets};
 use super::sweep::forget_ended;
 use super::{Failure, Start, addresses as listeners};
@@ -22,6 +22,7 @@ use crate::config::complaint::Complaints;
 use crate::config::diff::diff;
 use crate::config::{self, Config, Host};
 use crate::control::reload::Outcome;
+use crate::kernel::causes;
 use crate::kernel::tables::Tables;
 use crate::session::World;
 use crate::upstream::Backends;
@@ -71,11 +72,11 @@ impl Reloader<'_> {
         };
         let ready = match self.prepare(&config).await {
             Ok(ready) => ready,
-            Err(failure) => return (Outcome::Failed(with_causes(&failure)), None),
+            Err(failure) => return (Outcome::Failed(causes(&failure)), None),
         };
         if let Err(failure) = self.switch(ready, &config) {
             // The new configuration is in force; what is left of the old one harms nobody.
-            tracing::warn!("after the reload: {}", with_causes(&failure));
+            tracing::warn!("after the reload: {}", causes(&failure));
         }
         let told = diff(&self.start.text, &self.text, &text);
         self.text = text;

@@ -9,11 +9,12 @@ use crate::config::Config;
 use crate::config::why::Why;
 use crate::control::reload::{Outcome, Reload};
 use crate::control::status::{
-    Backend, Bytes, Chosen, Counted, DataPath, Kernel as KernelStatus, Listener, Splice, Status,
+    Backend, Bytes, Chosen, Counted, DataPath, Kernel as KernelStatus, Listener, Sockmap, Splice,
+    Status,
 };
 use crate::evict::Because;
 use crate::kernel::sweep::Ended;
-use crate::kernel::{Kernel, Unavailable};
+use crate::kernel::{Kernel, Unavailable, causes};
 use crate::relay::Because as PathBecause;
 use crate::session::refuse::Reason;
 use crate::session::{Snapshot, World};
@@ -152,6 +153,7 @@ impl Facts {
             choices: choices(world),
             evicted: counted(world.evictions.each(), Because::label),
             splice: splice(world),
+            sockmap: sockmap(world),
             bytes: Bytes {
                 from_clients: world.copied.from_client.value(),
                 from_brokers: world.copied.from_broker.value(),
@@ -167,22 +169,7 @@ impl Facts {
 
 /// One sentence: what is not in use, why, and so what to do.
 fn downgrade(unavailable: &Unavailable) -> String {
-    format!(
-        "without the kernel half, which {}",
-        with_causes(unavailable)
-    )
-}
-
-/// An error and all that led to it.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut sentence = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        sentence.push_str(": ");
-        sentence.push_str(&error.to_string());
-        cause = error.source();
-    }
-    sentence
+    format!("without the kernel half, which {}", causes(unavailable))
 }
 
 fn listeners(now: &Snapshot, world: &World) -> Vec<Listener> {
@@ -255,6 +242,19 @@ fn splice(world: &World) -> Option<Splice> {
             .registry
             .with_tables(|tables| counted(tables.reasons(), PacketReason::label))
             .unwrap_or_default(),
+    })
+}
+
+fn sockmap(world: &World) -> Option<Sockmap> {
+    let sockmap = world.sockmap.as_ref()?;
+    Some(Sockmap {
+        connections: sockmap.connections.value(),
+        moved: Bytes {
+            from_clients: world.moved.from_client.value(),
+            from_brokers: world.moved.from_broker.value(),
+        },
+        held_back: sockmap.held_back.value(),
+        aborted: sockmap.aborted.value(),
     })
 }
 

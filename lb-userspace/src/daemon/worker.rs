@@ -52,6 +52,12 @@ pub(super) fn run(posts: UnboundedReceiver<Post>, world: &Arc<World>, stop: Canc
 
 async fn serve(mut posts: UnboundedReceiver<Post>, world: &Arc<World>, stop: CancellationToken) {
     let tasks = Tasks::new(stop);
+    if let Some(sockmap) = world.sockmap.clone() {
+        tasks.spawn(async move {
+            let ended = sockmap.tell_forever().await;
+            tracing::error!(?ended, "there is no news of the sockmap path any more");
+        });
+    }
     let take_posts = async {
         while let Some(post) = posts.recv().await {
             tasks.spawn(attend(post, Arc::clone(world), tasks.clone()));

@@ -138,11 +138,11 @@ impl Tables {
         self.about.set(0, about, 0).map_err(of(ABOUT))
     }
 
-    /// Sessions on the copy path ended with the process that carried them.
+    /// Sessions that were not spliced ended with the process that had their sockets.
     fn forget_copied_sessions(&mut self) -> Result<(), TableError> {
         let stale: Vec<ClientKey> = self
             .clients()
-            .filter(|(_, binding)| binding.path == Path::Copy as u8)
+            .filter(|(_, binding)| binding.path != Path::Splice as u8)
             .map(|(key, _)| key)
             .collect();
         stale

@@ -29,7 +29,7 @@ use crate::registry::carried::Carried;
 /// Bytes read at once; the size of the buffer each thread has.
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// A half-closed connection ends when the open half was silent for this long.
-const HALF_CLOSED_IDLE: Duration = Duration::from_secs(60);
+pub(super) const HALF_CLOSED_IDLE: Duration = Duration::from_secs(60);
 /// How long a client may keep sending what nobody will read.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -96,7 +96,7 @@ pub async fn relay(
     }
 }
 
-async fn told(carried: Option<&Carried>) -> Because {
+pub(super) async fn told(carried: Option<&Carried>) -> Because {
     match carried {
         Some(carried) => carried.told().await,
         None => std::future::pending().await,
@@ -107,7 +107,7 @@ async fn told(carried: Option<&Carried>) -> Because {
 ///
 /// A broker that lives gets what it has taken from its client so far, and then the end of it. One that
 /// is dead acknowledges nothing, and is not to keep a socket busy.
-async fn dismiss(client: &TcpStream, broker: &TcpStream, because: Because) {
+pub(super) async fn dismiss(client: &TcpStream, broker: &TcpStream, because: Because) {
     let broker = SockRef::from(broker);
     let ended = match because {
         Because::Dead => broker.set_linger(Some(Duration::ZERO)),
@@ -244,7 +244,7 @@ async fn finish(mut rest: Pin<&mut impl Future<Output = End>>, moved: &Counter) 
 ///
 /// Closing a socket with unread bytes makes the kernel send a reset, and a reset may overtake, at
 /// the client, the last words of the broker.
-async fn linger(client: &TcpStream) {
+pub(super) async fn linger(client: &TcpStream) {
     if let Err(error) = SockRef::from(client).shutdown(std::net::Shutdown::Write) {
         tracing::trace!(%error, "client was gone before it could be told");
     }

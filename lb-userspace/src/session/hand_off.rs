@@ -21,7 +21,7 @@ use crate::kernel::tables::Tables;
 use crate::registry::Entry;
 use crate::relay::copy::Pending;
 use crate::relay::splice::{Installed, Leaving};
-use crate::relay::{Because, Choice, Facts, choose as choose_path};
+use crate::relay::{Able, Because, Choice, Facts, choose as choose_path};
 
 /// Seconds a client may be late, on top of one and a half times its keep alive.
 const MARGIN: u32 = 5;
@@ -88,12 +88,13 @@ pub(super) fn choose(
     if listener.datapath == DataPath::Copy {
         return copy(Because::Wish);
     }
-    if world.splicer.is_none() {
-        return copy(Because::Kernel);
-    }
+    let able = Able {
+        splice: world.splicer.is_some(),
+        sockmap: world.sockmap.is_some(),
+    };
     match facts(client, session, world) {
         Ok((facts, legs)) => {
-            let choice = choose_path(&facts);
+            let choice = choose_path(listener.datapath, able, &facts);
             if choice.because == Because::Mss {
                 // Too late for this client, in time for the next.
                 listener.segment_limit.shrink_to(facts.broker_takes);

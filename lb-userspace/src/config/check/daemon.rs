@@ -66,6 +66,7 @@ pub(super) fn limits(written: file::Limits, report: &mut Report<'_>) -> Limits {
     let file::Limits {
         connect_packet,
         connect_timeout,
+        sockmap_queue,
     } = written;
 
     Limits {
@@ -79,6 +80,11 @@ pub(super) fn limits(written: file::Limits, report: &mut Report<'_>) -> Limits {
             default::CONNECT_TIMEOUT,
             rules::duration,
         ),
+        sockmap_queue_bytes: report.optional(
+            sockmap_queue,
+            default::SOCKMAP_QUEUE_BYTES,
+            sockmap_queue_bytes,
+        ),
     }
 }
 
@@ -89,6 +95,14 @@ fn connect_packet_bytes(value: &Quantity) -> Result<usize, Fault> {
     } else {
         Err(rules::outside("\"64B\"", "\"1MiB\""))
     }
+}
+
+fn sockmap_queue_bytes(value: &Quantity) -> Result<u32, Fault> {
+    let bytes = units::size(&value.to_string())?;
+    u32::try_from(bytes)
+        .ok()
+        .filter(|bytes| (64 << 10..=64 << 20).contains(bytes))
+        .ok_or_else(|| rules::outside("\"64KiB\"", "\"64MiB\""))
 }
 
 fn filter(text: &str) -> Result<String, Fault> {

@@ -36,7 +36,7 @@ fn listener(written: Spanned<Table<file::Listener>>, report: &mut Report<'_>) ->
     let bind = report.each(&bind, |text| address::listen(text));
     let pool = report.required(&owner, "pool", pool, |text| Ok(text.clone()));
     let datapath = report.optional(datapath, default::DATAPATH, |text| {
-        rules::choice(text, &[("auto", DataPath::Auto), ("copy", DataPath::Copy)])
+        rules::choice(text, &DATAPATHS)
     });
 
     Some(Listener {
@@ -46,3 +46,10 @@ fn listener(written: Spanned<Table<file::Listener>>, report: &mut Report<'_>) ->
         datapath,
     })
 }
+
+const DATAPATHS: [(&str, DataPath); 4] = [
+    ("auto", DataPath::Auto),
+    ("splice", DataPath::Splice),
+    ("sockmap", DataPath::Sockmap),
+    ("copy", DataPath::Copy),
+];
