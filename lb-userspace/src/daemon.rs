@@ -14,7 +14,6 @@ use lb_common::text;
 use thiserror::Error;
 use tokio::runtime;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
-use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::reload::Error as LogError;
 
@@ -22,6 +21,8 @@ mod build;
 mod ends;
 mod evict;
 mod flows;
+mod inherit;
+mod notify;
 mod office;
 mod plan;
 mod reload;
@@ -123,7 +124,8 @@ pub fn run(start: &Start) -> Result<(), Failure> {
     let (threads, posts) = (0..threads(config).get())
         .map(|_| mpsc::unbounded_channel())
         .unzip();
-    let sockets = Sockets::new(threads);
+    let inherited = inherit::take();
+    let sockets = Sockets::new(threads, inherited.sockets);
     let bound = sockets.bind(&config.listeners)?;
 
     let (kernel, tables, unavailable) = match kernel::load(&config.kernel, &addresses(config)) {
@@ -150,6 +152,9 @@ pub fn run(start: &Start) -> Result<(), Failure> {
         control: &control,
         facts: &facts,
     };
+    for complaint in inherited.complaints {
+        facts.add_downgrade(complaint);
+    }
     let served = serve(posts, office, sockets, bound);
     if start.at_exit == AtExit::Detach && facts.has_kernel() {
         drop(world);
@@ -200,21 +205,29 @@ fn serve(
     mut sockets: Sockets,
     bound: Vec<Bound>,
 ) -> Result<(), Failure> {
-    let stop = CancellationToken::new();
+    let stop = office.world.stop.clone();
     let mut workers = Vec::new();
     for (n, posts) in posts.into_iter().enumerate() {
-        let (world, stop) = (Arc::clone(office.world), stop.clone());
+        let world = Arc::clone(office.world);
         let worker = thread::Builder::new()
             .name(format!("worker-{n}"))
-            .spawn(move || worker::run(posts, &world, stop));
+            .spawn(move || worker::run(posts, &world));
         workers.push(worker.map_err(Failure::Runtime)?);
     }
     sockets.open(bound);
+    sockets.limit_segments(&office.world.snapshot());
+    for address in sockets.forget_inherited() {
+        office.facts.add_downgrade(inherit::unwanted(address));
+    }
+    let manager = sockets.notify().clone();
+    manager.ready();
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let served = runtime
         .map_err(Failure::Runtime)?
         .block_on(office.until_told(sockets, &Tasks::new(stop.clone())));
-    stop.cancel();
+    manager.stopping();
+    stop.accepting.cancel();
+    stop.carrying.cancel();
     for worker in workers {
         if worker.join().is_err() {
             tracing::error!("a worker thread panicked");

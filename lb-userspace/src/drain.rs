@@ -5,30 +5,41 @@ use std::future::Future;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// The steps of a stop, for all threads; each is taken once.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    /// Nobody is accepted any more.
+    pub accepting: CancellationToken,
+    /// Nobody is waited for who has not said who they are.
+    pub identifying: CancellationToken,
+    /// Nobody is brought to a broker any more.
+    pub opening: CancellationToken,
+    /// Nobody's bytes are carried any more.
+    pub carrying: CancellationToken,
+}
+
 /// Spawns the tasks of one thread and waits for them; a stop reaches all threads.
 #[derive(Debug, Clone)]
 pub struct Tasks {
     tracker: TaskTracker,
-    stop: CancellationToken,
+    stop: Stop,
 }
 
 impl Tasks {
-    pub fn new(stop: CancellationToken) -> Self {
+    pub fn new(stop: Stop) -> Self {
         Self {
             tracker: TaskTracker::new(),
             stop,
         }
     }
 
-    /// Runs `task` to its end, or until everything stops.
+    /// Runs `task`, which itself ends when nobody is accepted any more.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let stop = self.stop.clone();
-        self.tracker.spawn(async move {
-            stop.run_until_cancelled(task).await;
-        });
+        self.tracker.spawn(task);
     }
 
-    /// Runs `task` to its end or until everything stops; what it leaves to do is done in any case.
+    /// Runs `task` to its end or until nobody is brought to a broker any more; what it leaves to do is
+    /// done in any case.
     pub fn spawn_with_end<T: Send, F>(
         &self,
         task: impl Future<Output = Option<T>> + Send + 'static,
@@ -36,7 +47,7 @@ impl Tasks {
     ) where
         F: Future<Output = ()> + Send,
     {
-        let stop = self.stop.clone();
+        let stop = self.stop.opening.clone();
         self.tracker.spawn(async move {
             if let Some(left) = stop.run_until_cancelled(task).await.flatten() {
                 end(left).await;
@@ -44,9 +55,9 @@ impl Tasks {
         });
     }
 
-    /// Ends when everything stops.
+    /// Ends when a stop begins.
     pub async fn stopped(&self) {
-        self.stop.cancelled().await;
+        self.stop.accepting.cancelled().await;
     }
 
     /// Ends when no task is left; to be called after the last `spawn`.

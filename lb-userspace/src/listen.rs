@@ -19,6 +19,8 @@ use crate::sys;
 const BACKLOG: i32 = 4096;
 /// How long to leave a listener alone that cannot accept.
 const PAUSE: Duration = Duration::from_millis(50);
+/// Nobody waits in a queue from which nobody came for this long.
+const A_MOMENT: Duration = Duration::from_millis(10);
 /// A peer that vanished is found after this much silence, and nine probes.
 const KEEPALIVE_TIME: Duration = Duration::from_secs(300);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -159,6 +161,15 @@ pub async fn accept_forever(
                 tracing::warn!(%error, "cannot accept; raise the limit of open files (LimitNOFILE)");
                 time::sleep(PAUSE).await;
             }
+        }
+    }
+}
+
+/// Accepts those who have connected already.
+pub async fn accept_waiting(listener: &TcpListener, mut serve: impl FnMut(TcpStream, SocketAddr)) {
+    while let Ok(Ok((client, address))) = time::timeout(A_MOMENT, listener.accept()).await {
+        if prepare(&client).is_ok() {
+            serve(client, address);
         }
     }
 }

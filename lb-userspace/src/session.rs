@@ -20,6 +20,7 @@ use crate::balance::Subject;
 use crate::config::{DataPath, Limits};
 use crate::counters::Counter;
 use crate::dial::Shape;
+use crate::drain::Stop;
 use crate::evict::Evictions;
 use crate::kernel::leg::Agreed;
 use crate::kernel::sockmap::Sockmap;
@@ -86,6 +87,7 @@ pub struct World {
     pub moved: Tally,
     /// Tells the Unix time in seconds.
     pub clock: fn() -> u64,
+    pub stop: Stop,
 }
 
 /// What lasts while configurations come and go.
@@ -119,6 +121,7 @@ impl World {
             copied: Tally::default(),
             moved: Tally::default(),
             clock,
+            stop: Stop::default(),
         }
     }
 
@@ -195,7 +198,9 @@ async fn open(
     now: &Snapshot,
     world: &World,
 ) -> Result<Session, Refused> {
-    let Identified { connect, pipelined } = identify::identify(client, now.limits).await?;
+    let identified = identify::identify(client, now.limits);
+    let identified = world.stop.identifying.run_until_cancelled(identified).await;
+    let Identified { connect, pipelined } = identified.unwrap_or(Err(Refused::TooSlow))?;
     let subject = Subject {
         client_id: connect.client_id(),
         address: address.ip(),
@@ -289,6 +294,7 @@ async fn relay(
             Err(stays) => (client, session, choice.because) = *stays,
         }
     }
-    carry::carry(client, session, choice.because, world).await;
+    let carried = carry::carry(client, session, choice.because, world);
+    world.stop.carrying.run_until_cancelled(carried).await;
     None
 }

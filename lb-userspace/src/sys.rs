@@ -5,7 +5,8 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::UdpSocket;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use lb_common::Shared;
 use nix::libc;
@@ -23,6 +24,24 @@ pub(crate) fn watch<T: AsFd + AsRawFd>(owner: T) -> io::Result<AsyncFd<T>> {
     // same, and the `AsyncFd` owns it; the types this is called with give the same descriptor as
     // `AsRawFd`.
     Ok(unsafe { AsyncFd::register(owner) }?)
+}
+
+/// The descriptors from 3 on that the process before us left open for us, `count` of them; nothing at
+/// the second call.
+pub(crate) fn inherited(count: u32) -> Vec<OwnedFd> {
+    static ARE_TAKEN: AtomicBool = AtomicBool::new(false);
+    if ARE_TAKEN.swap(true, Ordering::Relaxed) {
+        return Vec::new();
+    }
+    let own = |fd: u32| {
+        let fd = i32::try_from(fd).ok()?;
+        // SAFETY: the call takes integers and touches no memory.
+        let is_open = unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } >= 0;
+        // SAFETY: it is open, and was before this process opened anything, as the caller passes what
+        // sd_listen_fds(3) says; by the check above nobody has been given it yet.
+        is_open.then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+    };
+    (3_u32..).take(count as usize).map_while(own).collect()
 }
 
 /// Waits until no CPU is inside a BPF program or the network stack as it was before the call.

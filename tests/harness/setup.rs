@@ -14,6 +14,7 @@ use crate::binary;
 use crate::bpftool::Pins;
 use crate::daemon::Daemon;
 use crate::ports;
+use crate::service::Service;
 
 /// `nobody` on most systems.
 const NOBODY: u32 = 65534;
@@ -33,6 +34,7 @@ pub struct Setup {
     more: String,
     health: Vec<String>,
     arguments: Vec<&'static str>,
+    service: Option<Service>,
     is_unprivileged: bool,
 }
 
@@ -56,6 +58,7 @@ impl Setup {
             more: String::new(),
             health: vec![r#"check = "none""#.to_owned()],
             arguments: Vec::new(),
+            service: None,
             is_unprivileged: false,
         }
     }
@@ -151,6 +154,13 @@ impl Setup {
         self
     }
 
+    /// The daemon is started by a service manager.
+    pub fn by_service(mut self) -> (Self, Service) {
+        let service = Service::new(self.directory.path().join("notify.sock"));
+        self.service = Some(service.clone());
+        (self, service)
+    }
+
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.bind
     }
@@ -212,7 +222,10 @@ impl Setup {
             .args(["run", "-c"])
             .arg(config)
             .args(&self.arguments);
-        command
+        match &self.service {
+            Some(service) => service.wrap(&command),
+            None => command,
+        }
     }
 
     /// A copy of the binary where a user without rights can reach it, to be run by that user.
@@ -251,7 +264,11 @@ impl Setup {
         };
         table(
             "[daemon]",
-            &[self.daemon.clone(), vec![format!("control = {control:?}")]].concat(),
+            &[
+                merged(Vec::new(), &self.daemon),
+                vec![format!("control = {control:?}")],
+            ]
+            .concat(),
         );
         let kernel = match &self.pins {
             Some(pins) => vec![

@@ -183,7 +183,9 @@ async fn fulfil(
             () = reloader.sockets.forget_retired() => continue,
         };
         let Some((cause, answer)) = wish else { return };
+        reloader.sockets.notify().reloading();
         let (outcome, taken) = reloader.reload().await;
+        reloader.sockets.notify().ready();
         if let Some(taken) = taken {
             set_log(reloader.start, &taken.daemon.log);
             config.replace(taken);

@@ -27,7 +27,7 @@ pub(super) struct Facts {
     interfaces: Arc<Mutex<Vec<String>>>,
     pins: Option<String>,
     has_splice: bool,
-    downgrades: Vec<String>,
+    downgrades: Mutex<Vec<String>>,
     reload: Mutex<Option<Reload>>,
 }
 
@@ -47,11 +47,13 @@ impl Facts {
                 .unwrap_or_default(),
             pins: kernel.map(|_| config.kernel.pins.display().to_string()),
             has_splice: world.splicer.is_some(),
-            downgrades: unavailable
-                .map(downgrade)
-                .into_iter()
-                .chain(kernel.into_iter().flat_map(|kernel| kernel.notes.clone()))
-                .collect(),
+            downgrades: Mutex::new(
+                unavailable
+                    .map(downgrade)
+                    .into_iter()
+                    .chain(kernel.into_iter().flat_map(|kernel| kernel.notes.clone()))
+                    .collect(),
+            ),
             reload: Mutex::default(),
         }
     }
@@ -91,7 +93,7 @@ impl Facts {
         for listener in &config.listeners {
             tracing::info!(name = listener.name, bind = ?listener.bind, pool = listener.pool, "listening");
         }
-        for downgrade in &self.downgrades {
+        for downgrade in self.downgrades() {
             tracing::warn!("{downgrade}");
         }
         let DataPath { path, because } = self.datapath();
@@ -103,6 +105,19 @@ impl Facts {
             interfaces = ?self.interfaces(),
             "ready"
         );
+    }
+
+    /// Says that something is not as good as it could be, in one sentence with its remedy.
+    pub(super) fn add_downgrade(&self, downgrade: String) {
+        tracing::warn!("{downgrade}");
+        let downgrades = self.downgrades.lock();
+        let mut downgrades = downgrades.unwrap_or_else(PoisonError::into_inner);
+        downgrades.push(downgrade);
+    }
+
+    fn downgrades(&self) -> Vec<String> {
+        let downgrades = self.downgrades.lock();
+        downgrades.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn interfaces(&self) -> Vec<String> {
@@ -146,7 +161,7 @@ impl Facts {
                 unlisted: world.registry.unlisted.value(),
             },
             datapath: self.datapath(),
-            downgrades: self.downgrades.clone(),
+            downgrades: self.downgrades(),
             listeners: listeners(&now, world),
             backends: backends(&now, world),
             refused: counted(world.refusals.each(), Reason::label),

@@ -2,13 +2,16 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time;
 
 use super::Failure;
+use super::notify::Notify;
 use super::worker::{Post, Retirement};
 use crate::config::Listener;
 use crate::listen::{self, Sharing};
@@ -21,6 +24,9 @@ const LOOK: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct Sockets {
     threads: Vec<UnboundedSender<Post>>,
+    /// Open since before this daemon, and not yet anybody's.
+    inherited: Vec<TcpListener>,
+    notify: Notify,
     bound: Vec<Bound>,
     /// Given up, and still served by threads that hold their retirement.
     retiring: Vec<Bound>,
@@ -31,16 +37,18 @@ pub(super) struct Sockets {
 pub(super) struct Bound {
     address: SocketAddr,
     sockets: Vec<TcpListener>,
-    /// For each thread, until it has it.
+    /// For the threads in turn, until they have them.
     posts: Vec<Post>,
     retirement: Arc<Retirement>,
 }
 
 impl Sockets {
-    /// For these threads, with nothing bound.
-    pub(super) fn new(threads: Vec<UnboundedSender<Post>>) -> Self {
+    /// For these threads, with nothing bound but what was `inherited`.
+    pub(super) fn new(threads: Vec<UnboundedSender<Post>>, inherited: Vec<TcpListener>) -> Self {
         Self {
             threads,
+            inherited,
+            notify: Notify::new(),
             bound: Vec::new(),
             retiring: Vec::new(),
         }
@@ -76,6 +84,14 @@ impl Sockets {
     }
 
     fn bind_one(&self, address: SocketAddr) -> io::Result<Bound> {
+        let is_here = |socket: &&TcpListener| socket.local_addr().is_ok_and(|at| at == address);
+        let here = self.inherited.iter().filter(is_here);
+        let here: Vec<TcpListener> = here
+            .map(TcpListener::try_clone)
+            .collect::<io::Result<_>>()?;
+        if !here.is_empty() {
+            return Bound::new(address, self.enough(address, here)?);
+        }
         let mut retiring = self.retiring.iter();
         if let Some(same) = retiring.find(|bound| bound.address == address) {
             let sockets = same.sockets.iter().map(TcpListener::try_clone);
@@ -83,12 +99,54 @@ impl Sockets {
         }
         // What we have ourselves on this port is no obstacle.
         let is_ours = |bound: &Bound| bound.address.port() == address.port();
-        if !self.bound.iter().chain(&self.retiring).any(is_ours) {
+        let is_inherited = |socket: &TcpListener| {
+            let at = socket.local_addr();
+            at.is_ok_and(|at| at.port() == address.port())
+        };
+        if !self.bound.iter().chain(&self.retiring).any(is_ours)
+            && !self.inherited.iter().any(is_inherited)
+        {
             drop(listen::bind(address, Sharing::Alone)?);
         }
         let each = self.threads.iter();
         let sockets = each.map(|_| listen::bind(address, Sharing::BetweenThreads));
         Bound::new(address, sockets.collect::<io::Result<_>>()?)
+    }
+
+    /// At least one socket for each thread: another one where the address can be shared, else a second
+    /// descriptor for one that is there.
+    fn enough(
+        &self,
+        address: SocketAddr,
+        mut sockets: Vec<TcpListener>,
+    ) -> io::Result<Vec<TcpListener>> {
+        let there = sockets.len();
+        for thread in there..self.threads.len() {
+            let can_be_shared = SockRef::from(&sockets[0]).reuse_port()?;
+            let another = can_be_shared
+                .then(|| listen::bind(address, Sharing::BetweenThreads))
+                .and_then(Result::ok);
+            sockets.push(match another {
+                Some(another) => another,
+                None => sockets[thread % there].try_clone()?,
+            });
+        }
+        Ok(sockets)
+    }
+
+    /// Lets go of what no listener wants; tells where that was.
+    pub(super) fn forget_inherited(&mut self) -> Vec<SocketAddr> {
+        let left = self.inherited.drain(..);
+        let mut left: Vec<SocketAddr> = left.filter_map(|it| it.local_addr().ok()).collect();
+        left.retain(|address| self.bound.iter().all(|bound| bound.address != *address));
+        left.sort();
+        left.dedup();
+        left.iter().for_each(|address| self.notify.forget(*address));
+        left
+    }
+
+    pub(super) fn notify(&self) -> &Notify {
+        &self.notify
     }
 
     /// Has clients accepted at addresses that were bound.
@@ -100,7 +158,9 @@ impl Sockets {
                 }
             }
             self.retiring.retain(|old| old.address != one.address);
-            for (thread, post) in self.threads.iter().zip(one.posts.drain(..)) {
+            let descriptors: Vec<BorrowedFd<'_>> = one.sockets.iter().map(AsFd::as_fd).collect();
+            self.notify.store(one.address, &descriptors);
+            for (thread, post) in self.threads.iter().cycle().zip(one.posts.drain(..)) {
                 if thread.send(post).is_err() {
                     tracing::error!(address = %one.address, "a thread serves nobody");
                 }
@@ -145,6 +205,7 @@ impl Sockets {
             }
             bound.retirement.last.get_or_init(|| Arc::clone(last));
             bound.retirement.begins.cancel();
+            self.notify.forget(bound.address);
             self.retiring.push(bound);
         }
     }

@@ -9,12 +9,15 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::{runtime, time};
 use tokio_util::sync::CancellationToken;
 
-use crate::drain::Tasks;
+use crate::drain::{Stop, Tasks};
 use crate::kernel::route;
 use crate::listen;
 use crate::session::{self, Snapshot, World};
 
-/// How long connections may take, when everything stops, that are on their way into the kernel.
+/// How long a client that has been accepted may take, when everything stops, to say who it is.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long clients may take then that are on their way to a broker, and again those on their way into
+/// the kernel.
 const LAST_MOMENTS: Duration = Duration::from_secs(5);
 /// How long a socket that is given up is still served: handshakes that have begun come to their end,
 /// one repetition of a lost segment included.
@@ -38,39 +41,60 @@ pub(super) struct Retirement {
 }
 
 /// Serves what comes by `posts` until `stop`, and returns when the last session has ended.
-pub(super) fn run(posts: UnboundedReceiver<Post>, world: &Arc<World>, stop: CancellationToken) {
+pub(super) fn run(posts: UnboundedReceiver<Post>, world: &Arc<World>) {
     if world.splicer.is_some()
         && let Err(error) = route::prepare()
     {
         tracing::warn!(%error, "routes are looked up with difficulty");
     }
     match runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(serve(posts, world, stop)),
+        Ok(runtime) => runtime.block_on(serve(posts, world)),
         Err(error) => tracing::error!(%error, "a thread serves nobody"),
     }
 }
 
-async fn serve(mut posts: UnboundedReceiver<Post>, world: &Arc<World>, stop: CancellationToken) {
-    let tasks = Tasks::new(stop);
-    if let Some(sockmap) = world.sockmap.clone() {
-        tasks.spawn(async move {
-            let ended = sockmap.tell_forever().await;
-            tracing::error!(?ended, "there is no news of the sockmap path any more");
-        });
-    }
+async fn serve(mut posts: UnboundedReceiver<Post>, world: &Arc<World>) {
+    let tasks = Tasks::new(world.stop.clone());
     let take_posts = async {
         while let Some(post) = posts.recv().await {
             tasks.spawn(attend(post, Arc::clone(world), tasks.clone()));
         }
         std::future::pending::<()>().await;
     };
+    let work = async {
+        tokio::select! {
+            () = take_posts => {}
+            () = tasks.stopped() => {}
+        }
+        tokio::select! {
+            () = tasks.finished() => {}
+            () = give_up(&world.stop) => {}
+        }
+    };
     tokio::select! {
-        () = take_posts => {}
-        () = tasks.stopped() => {}
+        () = work => {}
+        () = pass_on_news(world) => {}
     }
-    if time::timeout(LAST_MOMENTS, tasks.finished()).await.is_err() {
-        tracing::warn!("connections on their way into the kernel are reset");
+}
+
+/// Tells sessions on the sockmap path what the kernel half has to say of them.
+async fn pass_on_news(world: &World) {
+    if let Some(sockmap) = &world.sockmap {
+        let ended = sockmap.tell_forever().await;
+        tracing::error!(?ended, "there is no news of the sockmap path any more");
     }
+    std::future::pending().await
+}
+
+/// Waits ever less patiently for those who have been accepted.
+async fn give_up(stop: &Stop) {
+    time::sleep(LAST_WORDS).await;
+    stop.identifying.cancel();
+    time::sleep(LAST_MOMENTS).await;
+    stop.opening.cancel();
+    stop.carrying.cancelled().await;
+    time::sleep(LAST_MOMENTS).await;
+    tracing::warn!("connections on their way into the kernel are reset");
 }
 
 /// Accepts clients until the socket is given up.
@@ -103,10 +127,16 @@ async fn attend(post: Post, world: Arc<World>, sessions: Tasks) {
     tokio::select! {
         () = listen::accept_forever(&listener, limit, &mut serve) => {}
         () = retirement.begins.cancelled() => {}
+        () = sessions.stopped() => {
+            // Whoever waits in a queue that nobody else has would be reset.
+            listen::accept_waiting(&listener, &mut serve).await;
+            return;
+        }
     }
-    let closing = listen::accept_forever(&listener, || None, &mut serve);
-    if time::timeout(LAST_HANDSHAKES, closing).await.is_err() {
-        tracing::debug!(address = %bound, "closed");
+    tokio::select! {
+        () = listen::accept_forever(&listener, || None, &mut serve) => {}
+        () = sessions.stopped() => {}
+        () = time::sleep(LAST_HANDSHAKES) => tracing::debug!(address = %bound, "closed"),
     }
 }
 
