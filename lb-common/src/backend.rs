@@ -16,6 +16,12 @@ pub struct BackendRecord {
     pub state: u32,
     /// Sessions open now.
     pub connections: u64,
+    /// While it drains, when all its connections are to have ended, in seconds of Unix time; 0 is no
+    /// matter when.
+    pub drain_until: u64,
+    /// While it drains, connections that are ended each second.
+    pub drain_pace: u32,
+    pub reserved: u32,
 }
 
 /// Whether a backend takes clients.
@@ -43,6 +49,14 @@ impl State {
             Self::Disabled => "disabled",
         }
     }
+
+    pub const ALL: [Self; 5] = [
+        Self::Gone,
+        Self::Up,
+        Self::Down,
+        Self::Draining,
+        Self::Disabled,
+    ];
 }
 
-shared!(BackendRecord, 64);
+shared!(BackendRecord, 80);

@@ -94,13 +94,54 @@ impl Balancer {
         }
     }
 
+    /// Whether a client that comes back is sent to where it was, if nothing else has changed.
+    pub fn goes_by_client(&self) -> bool {
+        match self.by {
+            By::ClientId(_) | By::First | By::Source(_) => true,
+            By::LeastConnections(_) | By::Random(_) | By::RoundRobin(_) => false,
+        }
+    }
+
+    /// The index of the member that a client belongs to and would be sent to, where that goes by the
+    /// client: none while a bound keeps it from there.
+    pub fn home(&self, subject: Subject<'_>, loads: &[Load]) -> Option<usize> {
+        let first = |bound| self.order_within(bound, subject, loads).first().copied();
+        let home = first(None).filter(|_| self.goes_by_client())?;
+        (self.load_bound.is_none() || first(self.load_bound) == Some(home)).then_some(home)
+    }
+
+    /// Loads without the shares of those that get no client while others serve.
+    pub fn serving(&self, loads: &[Load]) -> Vec<Load> {
+        let tiers = [Tier::Primary, Tier::Backup];
+        let serves = |tier: &Tier| !self.eligible(*tier, loads).is_empty();
+        let serving = tiers.into_iter().find(serves);
+        let load = |(tier, load): (&Tier, &Load)| Load {
+            share: if serving == Some(*tier) {
+                load.share
+            } else {
+                0
+            },
+            ..*load
+        };
+        self.tiers.iter().zip(loads).map(load).collect()
+    }
+
     /// The index of every member that has a share once, the best first.
     ///
     /// `loads` are in the order of the members.
     pub fn order(&self, subject: Subject<'_>, loads: &[Load]) -> Vec<usize> {
+        self.order_within(self.load_bound, subject, loads)
+    }
+
+    fn order_within(
+        &self,
+        bound: Option<NonZeroU16>,
+        subject: Subject<'_>,
+        loads: &[Load],
+    ) -> Vec<usize> {
         [Tier::Primary, Tier::Backup]
             .into_iter()
-            .flat_map(|tier| self.order_of(subject, self.eligible(tier, loads)))
+            .flat_map(|tier| self.order_of(subject, self.eligible(tier, loads), bound))
             .collect()
     }
 
@@ -116,11 +157,16 @@ impl Balancer {
             .collect()
     }
 
-    fn order_of(&self, subject: Subject<'_>, among: Vec<Eligible>) -> Vec<usize> {
+    fn order_of(
+        &self,
+        subject: Subject<'_>,
+        among: Vec<Eligible>,
+        bound: Option<NonZeroU16>,
+    ) -> Vec<usize> {
         match &self.by {
             By::ClientId(rendezvous) => {
                 let order = rendezvous.order(&id_key(subject), &among);
-                self.bounded(order, &among)
+                bounded(order, &among, bound)
             }
             By::First => among.iter().map(|member| member.index).collect(),
             By::LeastConnections(turns) => least_loaded(among, turns),
@@ -128,30 +174,30 @@ impl Balancer {
             By::RoundRobin(turns) => turns.order(&among),
             By::Source(rendezvous) => {
                 let order = rendezvous.order(&address_key(subject.address), &among);
-                self.bounded(order, &among)
+                bounded(order, &among, bound)
             }
         }
     }
+}
 
-    /// Puts members that have more than the bound behind the others.
-    ///
-    /// As in "Consistent hashing with bounded loads" (Mirrokni, Thorup and Zadimoghaddam, 2018).
-    fn bounded(&self, order: Vec<usize>, among: &[Eligible]) -> Vec<usize> {
-        let Some(bound) = self.load_bound else {
-            return order;
-        };
-        let connections: u128 = among.iter().map(|one| u128::from(one.connections)).sum();
-        let shares: u128 = among.iter().map(|one| u128::from(one.share)).sum();
-        let has_room = |index: &usize| {
-            let member = among.iter().find(|member| member.index == *index);
-            member.is_none_or(|member| {
-                let fair = (connections + 1) * u128::from(member.share) * u128::from(bound.get());
-                u128::from(member.connections) < fair.div_ceil(shares * 100)
-            })
-        };
-        let (room, full): (Vec<usize>, Vec<usize>) = order.into_iter().partition(has_room);
-        [room, full].concat()
-    }
+/// Puts members that have more than the bound behind the others.
+///
+/// As in "Consistent hashing with bounded loads" (Mirrokni, Thorup and Zadimoghaddam, 2018).
+fn bounded(order: Vec<usize>, among: &[Eligible], bound: Option<NonZeroU16>) -> Vec<usize> {
+    let Some(bound) = bound else {
+        return order;
+    };
+    let connections: u128 = among.iter().map(|one| u128::from(one.connections)).sum();
+    let shares: u128 = among.iter().map(|one| u128::from(one.share)).sum();
+    let has_room = |index: &usize| {
+        let member = among.iter().find(|member| member.index == *index);
+        member.is_none_or(|member| {
+            let fair = (connections + 1) * u128::from(member.share) * u128::from(bound.get());
+            u128::from(member.connections) < fair.div_ceil(shares * 100)
+        })
+    };
+    let (room, full): (Vec<usize>, Vec<usize>) = order.into_iter().partition(has_room);
+    [room, full].concat()
 }
 
 /// The fewest connections for its share first; those that are equal take turns.

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 mod flows;
+mod operate;
 mod reload;
 mod status;
 mod table;
@@ -21,6 +22,7 @@ use crate::control::flows::Filter;
 use crate::control::reload::Outcome;
 use crate::control::{self, Reply, Request};
 use crate::daemon::{self, AtExit, SetLog, Start};
+use operate::Operate;
 
 /// `EX_CONFIG` of sysexits.h.
 const EXIT_CONFIG: u8 = 78;
@@ -69,6 +71,8 @@ enum Command {
         #[command(flatten)]
         asking: Asking,
     },
+    #[command(flatten)]
+    Operate(Operate),
     /// Remove what an ended balancer left pinned in the kernel
     Detach {
         #[command(flatten)]
@@ -145,6 +149,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             };
             show(&asking, &Request::Flows(filter))
         }
+        Command::Operate(operate) => {
+            let (change, asking) = operate.request();
+            show(&asking, &Request::Operate { change })
+        }
         Command::Detach { file } => with_config(&file.config, |config, _| detach(&config)),
     }
 }
@@ -203,6 +211,8 @@ fn show(asking: &Asking, request: &Request) -> anyhow::Result<ExitCode> {
         )
     })?;
     match reply {
+        Reply::Done(said) if *json => say(&serde_json::to_string_pretty(&said)?)?,
+        Reply::Done(said) => say(&said.join("\n"))?,
         Reply::Flows(rows) if *json => say(&serde_json::to_string_pretty(&rows)?)?,
         Reply::Flows(rows) => say(&flows::Table(&rows))?,
         Reply::Reload(outcome) => return reloaded(&outcome, *json),

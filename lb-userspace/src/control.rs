@@ -12,10 +12,12 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time;
 
 pub mod flows;
+pub mod operate;
 pub mod reload;
 pub mod status;
 
 use flows::{Filter, Row};
+use operate::Change;
 use reload::Outcome;
 use status::Status;
 
@@ -31,6 +33,7 @@ const ANSWER: Duration = Duration::from_secs(60);
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Request {
     Flows(Filter),
+    Operate { change: Change },
     Reload,
     Status,
 }
@@ -39,6 +42,8 @@ pub enum Request {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
+    /// What was done, in lines.
+    Done(Vec<String>),
     Error(String),
     Flows(Vec<Row>),
     Reload(Outcome),

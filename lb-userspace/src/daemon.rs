@@ -24,6 +24,7 @@ mod flows;
 mod inherit;
 mod notify;
 mod office;
+mod operate;
 mod plan;
 mod reload;
 mod report;
@@ -142,6 +143,8 @@ pub fn run(start: &Start) -> Result<(), Failure> {
     if let Some(tables) = &own_tables {
         sweep::adopt(&world, tables);
     }
+
+    operate::resume(&world);
 
     let facts = Facts::new(config, since, kernel.as_ref(), unavailable.as_ref(), &world);
     facts.announce(config);

@@ -8,9 +8,10 @@ use tokio::sync::Notify;
 
 pub mod pace;
 pub mod rank;
+pub mod share;
 
 use crate::counters::Counter;
-use crate::upstream::Backend;
+use crate::upstream::{Backend, Pool};
 
 /// Connections of a backend that are to end, at a pace.
 #[derive(Debug, Clone)]
@@ -25,12 +26,27 @@ pub struct Order {
 }
 
 /// Which connections of a backend are to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+///
+/// Where they may come back to the same backend, only sessions with a number below `before` are
+/// meant, so that nobody is sent away twice.
+#[derive(Debug, Clone)]
 pub enum Whom {
     /// Those it has and those it gets, until the order is cancelled.
     All,
     /// So many at most, and none once the backend has only `keep`.
-    Excess { most: u64, keep: u64 },
+    Excess { most: u64, keep: u64, before: u64 },
+    /// Those that belong to another backend of the pool.
+    Strays { pool: Arc<Pool>, before: u64 },
+}
+
+impl Whom {
+    /// Whether a session with this number may be meant.
+    pub fn may_be(&self, session: u64) -> bool {
+        match self {
+            Self::All => true,
+            Self::Excess { before, .. } | Self::Strays { before, .. } => session < *before,
+        }
+    }
 }
 
 /// Why connections are ended that could go on.

@@ -97,6 +97,11 @@ impl Registry {
         }
     }
 
+    /// Sessions from now on have this number or a larger one.
+    pub fn next_session(&self) -> u64 {
+        self.next_session.load(Ordering::Relaxed)
+    }
+
     /// Runs `use_them` alone, where there are tables.
     pub fn with_tables<R>(&self, use_them: impl FnOnce(&mut Tables) -> R) -> Option<R> {
         let tables = self.tables.as_ref()?;

@@ -63,6 +63,28 @@ impl Daemon {
         self.setup.log()
     }
 
+    /// Runs a subcommand that talks to this daemon.
+    pub fn sluice(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(binary::sluice());
+        command
+            .args(arguments)
+            .arg("--control")
+            .arg(self.setup.control());
+        command.output().expect("sluice can be run")
+    }
+
+    /// The same, which must succeed; what it says.
+    pub fn told(&self, arguments: &[&str]) -> String {
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = self.sluice(arguments);
+        let complaint = String::from_utf8_lossy(&stderr);
+        assert!(status.success(), "{arguments:?}: {complaint}");
+        String::from_utf8_lossy(&stdout).into_owned()
+    }
+
     /// Runs `sluice status`.
     pub fn show_status(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(binary::sluice());

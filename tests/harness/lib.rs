@@ -12,6 +12,7 @@ pub mod broker;
 pub mod client;
 pub mod daemon;
 pub mod demo;
+pub mod departures;
 pub mod echo;
 pub mod ends;
 pub mod forge;

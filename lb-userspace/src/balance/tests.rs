@@ -312,3 +312,39 @@ proptest! {
         prop_assert_eq!(order, with_share.collect::<Vec<_>>());
     }
 }
+
+#[test]
+fn a_client_has_a_home_where_the_choice_goes_by_it_and_there_is_room() {
+    let subject = Subject {
+        client_id: "device",
+        address: IpAddr::from([10, 0, 0, 1]),
+    };
+    for by in ALL {
+        let balancer = Balancer::new(by, None, &members(3));
+        let home = balancer.home(subject, &loads(&[1, 1, 1]));
+        let order = balancer.order(subject, &loads(&[1, 1, 1]));
+        assert_eq!(home.is_some(), balancer.goes_by_client(), "{by:?}");
+        assert!(home.is_none_or(|home| home == order[0]), "{by:?}");
+    }
+
+    let bound = NonZeroU16::new(125);
+    let balancer = Balancer::new(Balance::ClientId, bound, &members(3));
+    let mut loads = loads(&[1, 1, 1]);
+    let home = balancer.home(subject, &loads).unwrap();
+    loads[home].connections = 1_000;
+    assert_eq!(balancer.home(subject, &loads), None);
+}
+
+#[test]
+fn a_backup_serves_only_where_nobody_else_does() {
+    let mut members = members(2);
+    members[1].tier = Tier::Backup;
+    let balancer = Balancer::new(Balance::RoundRobin, None, &members);
+    let serving = |weights: [u32; 2]| {
+        let serving = balancer.serving(&loads(&weights));
+        [serving[0].share, serving[1].share]
+    };
+    assert_eq!(serving([1, 1]), [1000, 0]);
+    assert_eq!(serving([0, 1]), [0, 1000]);
+    assert_eq!(serving([0, 0]), [0, 0]);
+}

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 
 use lb_common::flow::Flow;
+use tokio::time::Instant;
 
 use super::Failure;
 use super::plan::{Known, Plan};
@@ -50,10 +51,13 @@ pub(super) fn world(
         None => None,
     };
     if let Some(tables) = &mut tables {
-        backends
-            .all()
-            .iter()
-            .for_each(|backend| tables.count(backend));
+        for backend in backends.all() {
+            if let Some((wanted, drain)) = tables.wanted(&backend) {
+                backend.set_drain(drain);
+                backend.want(wanted, Instant::now());
+            }
+            tables.count(&backend);
+        }
     }
     let lasting = Lasting {
         backends,

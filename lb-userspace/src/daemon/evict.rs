@@ -1,26 +1,24 @@
 //! Carries out the orders to end connections, one after the other at their pace.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lb_common::flow::{FLAG_CLEAN, Flow, FlowKey, STATE_CLOSED};
-use tokio::{task, time};
+use lb_common::flow::FlowKey;
+use tokio::time;
+
+mod choose;
+
+use choose::{Chosen, Look, Who, is_open};
 
 use super::sweep::{give_back, spent};
 use crate::evict::pace::{Pace, gap};
-use crate::evict::rank::{First, Kept, Rank};
 use crate::evict::{Because, Order, Whom};
 use crate::kernel::flows::now;
-use crate::kernel::reset;
-use crate::kernel::sweep::{Ended, Removed};
+use crate::kernel::sweep::{Ended, Removed, tell};
 use crate::kernel::tables::Tables;
 use crate::session::World;
 
-/// Connections that are chosen in one look at all of them, for all orders together.
-const CHOSEN: usize = 16 * 1024;
-/// Flows looked at before others of this thread have their turn.
-const BATCH: usize = 1024;
 /// Between two looks, where the one before found nothing or little.
 const PAUSE: Duration = Duration::from_millis(250);
 /// At most one part in so many of a processor is spent looking.
@@ -37,20 +35,8 @@ struct Work {
     /// Ended so far.
     ended: u64,
     chosen: VecDeque<Chosen>,
-}
-
-/// A connection that is to end soon.
-struct Chosen {
-    who: Who,
-    last_seen: Duration,
-    /// It has talked since it was chosen, and goes after those that have not.
-    is_put_off: bool,
-}
-
-#[derive(Clone, Copy)]
-enum Who {
-    Copied { session: u64 },
-    Spliced { key: FlowKey, session: u64 },
+    /// A look has found nobody else.
+    is_over: bool,
 }
 
 /// What became of the connection that was to end.
@@ -116,57 +102,14 @@ fn follow(world: &World, mut works: Vec<Work>) -> Vec<Work> {
 
 /// Chooses who goes next, for all orders that have nobody.
 async fn look(world: &World, tables: Option<&Tables>, works: &mut [Work]) {
-    let mut wanted: HashMap<u32, First<Chosen>> = works
-        .iter()
-        .filter(|work| work.is_without())
-        .map(|work| (work.order.backend.number, First::new(0)))
-        .collect();
-    let room = CHOSEN / wanted.len().max(1);
-    wanted
-        .values_mut()
-        .for_each(|first| *first = First::new(room));
-    let now = now();
-    for (backend, first) in &mut wanted {
-        world.registry.carried.of_backend(*backend, |sight| {
-            let who = Who::Copied {
-                session: sight.number,
-            };
-            first.offer(
-                Rank::new(now.saturating_sub(sight.last_seen), sight.kept),
-                Chosen::new(who, sight.last_seen),
-            );
-        });
-    }
-    for (n, (key, up)) in tables.into_iter().flat_map(Tables::spliced).enumerate() {
-        if n % BATCH == 0 {
-            task::yield_now().await;
-        }
-        if let Some(first) = wanted.get_mut(&up.backend).filter(|_| is_open(&up)) {
-            let session = up.session;
-            // Whatever one end sends, the other one acknowledges: the client is never silent alone.
-            let last_seen = Duration::from_nanos(up.last_seen);
-            first.offer(
-                Rank::new(now.saturating_sub(last_seen), kept(&up)),
-                Chosen::new(Who::Spliced { key, session }, last_seen),
-            );
-        }
-    }
+    let without = works.iter().filter(|work| work.is_without());
+    let orders = without.map(|work| (work.order.backend.number, &work.order.whom));
+    let mut rows = Look::of(orders).run(world, tables).await;
     for work in works.iter_mut().filter(|work| work.is_without()) {
-        if let Some(first) = wanted.remove(&work.order.backend.number) {
-            work.chosen = first.into_row().collect();
+        if let Some(row) = rows.remove(&work.order.backend.number) {
+            work.is_over = row.is_empty() && !matches!(work.order.whom, Whom::All);
+            work.chosen = row;
         }
-    }
-}
-
-fn is_open(flow: &Flow) -> bool {
-    flow.state & STATE_CLOSED == 0
-}
-
-fn kept(flow: &Flow) -> Kept {
-    if flow.flags & FLAG_CLEAN == 0 {
-        Kept::Session
-    } else {
-        Kept::Nothing
     }
 }
 
@@ -187,6 +130,7 @@ impl Work {
             pace: Pace::new(backend ^ u64::from(now.subsec_nanos())),
             ended: 0,
             chosen: VecDeque::new(),
+            is_over: false,
             order,
         }
     }
@@ -196,14 +140,18 @@ impl Work {
         let connections = self.order.backend.connections.value();
         match self.order.whom {
             Whom::All => connections,
-            Whom::Excess { most, keep } => most
+            Whom::Excess { .. } | Whom::Strays { .. } if self.is_over => 0,
+            Whom::Excess { most, keep, .. } => most
                 .saturating_sub(self.ended)
                 .min(connections.saturating_sub(keep)),
+            // As many at most.
+            Whom::Strays { .. } => connections,
         }
     }
 
     fn is_done(&self) -> bool {
-        self.order.whom != Whom::All && self.remaining() == 0
+        let goes_on = matches!(self.order.whom, Whom::All) && !self.order.backend.is_gone();
+        !goes_on && self.remaining() == 0
     }
 
     fn is_without(&self) -> bool {
@@ -246,14 +194,6 @@ impl Work {
 }
 
 impl Chosen {
-    fn new(who: Who, last_seen: Duration) -> Self {
-        Self {
-            who,
-            last_seen,
-            is_put_off: false,
-        }
-    }
-
     fn end(&self, world: &World, tables: Option<&Tables>, because: Because) -> Outcome {
         match self.who {
             Who::Copied { session } => self.end_copied(world, session, because),
@@ -294,10 +234,10 @@ impl Chosen {
         }
         // Where a segment came in between, this reset misses: then the host resets the next segment,
         // for which it has no socket.
-        if let Some(Err(error)) = down.map(|down| reset::both([&up, &down])) {
-            tracing::debug!(%error, "the ends of an evicted connection were not told");
-        }
         let ended = Ended::Evicted;
+        if let Some(down) = down {
+            tell(ended, [&up, &down]);
+        }
         give_back(world, &Removed { flow: up, ended });
         Outcome::Ended
     }

@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use super::reload::Reloader;
 use super::report::Facts;
 use super::sockets::Sockets;
-use super::{Failure, Start, ends, evict, flows, rounds, sweep, unix_time, watch};
+use super::{Failure, Start, ends, evict, flows, operate, rounds, sweep, unix_time, watch};
 use crate::config::Config;
 use crate::control::reload::{Cause, Outcome, Reload};
 use crate::control::{self, Reply, Request};
@@ -73,6 +73,10 @@ impl Office<'_> {
                 Some(tables) => flows::rows(world, tables, &filter),
                 None => Vec::new(),
             }),
+            Request::Operate { change } => match operate::operate(world, &change) {
+                Ok(said) => Reply::Done(said),
+                Err(impossible) => Reply::Error(impossible.to_string()),
+            },
             Request::Reload => ask(&wish, Cause::Command).await.map_or_else(
                 || Reply::Error("the balancer is stopping".to_owned()),
                 Reply::Reload,

@@ -1,7 +1,6 @@
 //! The pinned maps, as the daemon reads and writes them.
 
-use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::{fmt, io};
 
@@ -14,17 +13,15 @@ use lb_common::client::{ClientBinding, ClientKey, Path};
 use lb_common::flow::{BrokerKey, Flow, FlowKey, Handshake, Leaving};
 use lb_common::listener::{ListenerCount, ListenerKey};
 use lb_common::maps::{
-    ABOUT, BACKENDS, BACKENDS_CAPACITY, BROKERS, CLIENTS, EVENTS, FLOWS, HANDSHAKES, LEAVING,
-    LISTENERS, REASONS,
+    ABOUT, BACKENDS, BROKERS, CLIENTS, EVENTS, FLOWS, HANDSHAKES, LEAVING, LISTENERS, REASONS,
 };
-use lb_common::text;
 use thiserror::Error;
 
+pub mod backends;
 pub mod flows;
 
 use super::pins::Pins;
 use crate::sys;
-use crate::upstream::Backend;
 
 #[derive(Debug, Error)]
 pub enum TableError {
@@ -188,66 +185,6 @@ impl Tables {
             .map_or(0, |count| count.syns)
     }
 
-    /// Numbers for backends: a name keeps the one it had; a number is freed when no name has it, and it
-    /// is not `in_use` by a connection.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel says.
-    pub fn number(
-        &mut self,
-        names: &[&str],
-        in_use: &HashSet<u32>,
-    ) -> Result<Vec<u32>, TableError> {
-        let names: Vec<[i8; 32]> = names.iter().map(|name| text::fixed(name)).collect();
-        let mut taken: Vec<(u32, [i8; 32])> = Vec::new();
-        for (number, record) in self.records() {
-            if names.contains(&record.name) || in_use.contains(&number) {
-                taken.push((number, record.name));
-            } else {
-                self.forget_backend(number)?;
-            }
-        }
-        let numbered = |name: &[i8; 32]| {
-            if let Some((number, _)) = taken.iter().find(|(_, known)| known == name) {
-                return *number;
-            }
-            let free = (0..BACKENDS_CAPACITY).find(|n| taken.iter().all(|(taken, _)| taken != n));
-            let number = free.unwrap_or(BACKENDS_CAPACITY);
-            taken.push((number, *name));
-            number
-        };
-        Ok(names.iter().map(numbered).collect())
-    }
-
-    fn records(&self) -> Vec<(u32, BackendRecord)> {
-        self.backends.iter().filter_map(Result::ok).collect()
-    }
-
-    /// Every backend that is listed, as it was: number, name, address and weight.
-    pub fn listed_backends(&self) -> Vec<(u32, String, SocketAddr, u16)> {
-        let listed = |(number, record): (u32, BackendRecord)| {
-            let name: Vec<u8> = text::bytes(&record.name).collect();
-            let name = String::from_utf8_lossy(&name).into_owned();
-            let address = IpAddr::from(record.address).to_canonical();
-            let address = SocketAddr::new(address, record.port);
-            (number, name, address, record.weight)
-        };
-        self.records().into_iter().map(listed).collect()
-    }
-
-    /// Frees a number.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel says.
-    pub fn forget_backend(&mut self, number: u32) -> Result<(), TableError> {
-        match self.backends.remove(&number) {
-            Err(MapError::KeyNotFound) | Ok(()) => Ok(()),
-            Err(error) => Err(of(BACKENDS)(error)),
-        }
-    }
-
     /// Lists a session under its client.
     ///
     /// # Errors
@@ -284,21 +221,6 @@ impl Tables {
         });
         binding.path == Path::Splice as u8
             && flow.is_none_or(|flow| flow.session != binding.session)
-    }
-
-    /// Writes a backend as it is now.
-    pub fn count(&mut self, backend: &Backend) {
-        let record = BackendRecord {
-            name: text::fixed(&backend.name),
-            address: mapped(backend.address().ip()),
-            port: backend.address().port(),
-            weight: backend.weight(),
-            state: backend.state() as u32,
-            connections: backend.connections.value(),
-        };
-        if let Err(error) = self.backends.insert(backend.number, record, 0) {
-            tracing::warn!(%error, backend = backend.name, "{BACKENDS} is out of date");
-        }
     }
 }
 

@@ -49,6 +49,8 @@ const HUSH_AFTER: Duration = Duration::from_secs(60);
 /// Why a connection could not leave and was reset.
 #[derive(Debug, Error)]
 pub enum Aborted {
+    #[error("its backend gets rid of its connections")]
+    Evicted,
     #[error("a socket failed")]
     Socket(#[from] io::Error),
     #[error("the client has not been heard of for too long")]

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use super::{Listener, Session, World};
 use crate::config::DataPath;
 use crate::counters::Counter;
+use crate::evict;
 use crate::kernel::conntrack;
 use crate::kernel::flows::{End, Labels, Pair, arriving, now};
 use crate::kernel::grace::Grace;
@@ -20,7 +21,7 @@ use crate::kernel::sweep::Ended;
 use crate::kernel::tables::Tables;
 use crate::registry::Entry;
 use crate::relay::copy::Pending;
-use crate::relay::splice::{Installed, Leaving};
+use crate::relay::splice::{Aborted, Installed, Leaving};
 use crate::relay::{Able, Because, Choice, Facts, choose as choose_path};
 
 /// Seconds a client may be late, on top of one and a half times its keep alive.
@@ -215,7 +216,11 @@ impl HandOff {
             port,
             connections,
         } = self;
-        match leaving.leave(pending, &splicer.grace).await {
+        let left = tokio::select! {
+            left = leaving.leave(pending, &splicer.grace) => left,
+            _ = told(entry.as_ref()) => Err(Aborted::Evicted),
+        };
+        match left {
             Ok(()) => {
                 splicer.left.add(1);
                 if splicer.is_tracked {
@@ -233,6 +238,14 @@ impl HandOff {
                 tracing::debug!(%error, "reset on its way into the kernel");
             }
         }
+    }
+}
+
+/// Ends where the session is to end before it has left.
+async fn told(entry: Option<&Entry>) -> evict::Because {
+    match entry.map(Entry::carry) {
+        Some(carried) => carried.told().await,
+        None => std::future::pending().await,
     }
 }
 
