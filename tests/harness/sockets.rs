@@ -28,6 +28,15 @@ pub fn connections() -> usize {
     list().iter().filter(|socket| !socket.is_idle).count()
 }
 
+/// Bytes that connected sockets of this network hold: received and not read, sent and not
+/// acknowledged.
+pub fn stored() -> u64 {
+    let connected = list().into_iter().filter(|socket| !socket.is_idle);
+    connected
+        .map(|socket| socket.unread + socket.unacknowledged)
+        .sum()
+}
+
 /// Ports that somebody listens on.
 pub fn listening() -> Vec<u16> {
     let mut sockets = list();
