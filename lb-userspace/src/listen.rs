@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
-use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time;
 
@@ -119,7 +119,7 @@ pub fn close_to_newcomers(listener: &impl AsFd) -> io::Result<()> {
         instruction(libc::BPF_RET | libc::BPF_K, (0, 0), 0),
         instruction(libc::BPF_RET | libc::BPF_K, (0, 0), u32::MAX),
     ];
-    socket2::SockRef::from(listener).attach_filter(&program)
+    SockRef::from(listener).attach_filter(&program)
 }
 
 /// Takes `close_to_newcomers` back.
@@ -128,7 +128,7 @@ pub fn close_to_newcomers(listener: &impl AsFd) -> io::Result<()> {
 ///
 /// None that the kernel is known to give.
 pub fn open_to_newcomers(listener: &impl AsFd) -> io::Result<()> {
-    match socket2::SockRef::from(listener).detach_filter() {
+    match SockRef::from(listener).detach_filter() {
         // There was none.
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
         detached => detached,
@@ -141,6 +141,9 @@ pub async fn accept_forever(
     limit: impl Fn() -> Option<Arc<SegmentLimit>>,
     mut serve: impl FnMut(TcpStream, SocketAddr),
 ) {
+    if let Err(error) = prepare(listener) {
+        tracing::warn!(%error, "clients that vanish are found late");
+    }
     let mut applied = i32::MAX;
     loop {
         if let Some(limit) = limit() {
@@ -148,10 +151,6 @@ pub async fn accept_forever(
         }
         match listener.accept().await {
             Ok((client, address)) => {
-                if let Err(error) = prepare(&client) {
-                    tracing::debug!(%address, %error, "client went before it was served");
-                    continue;
-                }
                 serve(client, address);
             }
             Err(error) if is_of_one_client(&error) => {
@@ -168,9 +167,7 @@ pub async fn accept_forever(
 /// Accepts those who have connected already.
 pub async fn accept_waiting(listener: &TcpListener, mut serve: impl FnMut(TcpStream, SocketAddr)) {
     while let Ok(Ok((client, address))) = time::timeout(A_MOMENT, listener.accept()).await {
-        if prepare(&client).is_ok() {
-            serve(client, address);
-        }
+        serve(client, address);
     }
 }
 
@@ -182,10 +179,35 @@ fn is_of_one_client(error: &io::Error) -> bool {
         .any(|errno| error.raw_os_error() == Some(*errno as i32))
 }
 
-fn prepare(client: &TcpStream) -> io::Result<()> {
-    client.set_nodelay(true)?;
+/// Linux gives these to every connection that is accepted.
+fn prepare(listener: &TcpListener) -> io::Result<()> {
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_TIME)
         .with_interval(KEEPALIVE_INTERVAL);
-    socket2::SockRef::from(client).set_tcp_keepalive(&keepalive)
+    let socket = SockRef::from(listener);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&keepalive)
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::SockRef;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::{KEEPALIVE_INTERVAL, KEEPALIVE_TIME, prepare};
+
+    #[tokio::test]
+    async fn every_client_is_looked_after() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        prepare(&listener).unwrap();
+        let address = listener.local_addr().unwrap();
+
+        let (_client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+
+        let (accepted, _) = accepted.unwrap();
+        let socket = SockRef::from(&accepted);
+        assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_TIME);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
+    }
 }

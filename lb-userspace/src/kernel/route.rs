@@ -1,13 +1,17 @@
 //! Which way packets to an address leave this host (rtnetlink(7), `RTM_GETROUTE`).
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use socket2::Socket;
 
+use self::changes::Changes;
 use super::netlink::{self, Answer, Message, next_attribute, octets};
 use crate::sys;
+
+mod changes;
 
 /// Numbers of `linux/rtnetlink.h`.
 const NETLINK_ROUTE: i32 = 0;
@@ -33,19 +37,59 @@ pub struct Route {
 }
 
 thread_local! {
-    static SOCKET: RefCell<Option<Socket>> = const { RefCell::new(None) };
+    static LOOKUP: RefCell<Option<Lookup>> = const { RefCell::new(None) };
 }
 
-/// Opens the socket by which this thread asks, so that no connection finds it missing.
+/// The most answers that a thread keeps.
+const KEPT: usize = 4096;
+
+/// What one thread asks by, and what it was answered since the last change of anything that routes
+/// depend on.
+#[derive(Debug)]
+struct Lookup {
+    socket: Socket,
+    changes: Changes,
+    known: HashMap<(IpAddr, Option<IpAddr>), Route>,
+}
+
+impl Lookup {
+    fn open() -> io::Result<Self> {
+        Ok(Self {
+            socket: netlink::open(NETLINK_ROUTE)?,
+            changes: Changes::open()?,
+            known: HashMap::new(),
+        })
+    }
+
+    fn to(&mut self, destination: IpAddr, source: Option<IpAddr>) -> io::Result<Route> {
+        // The kernel tells of a change before it is done, so what was known before is right.
+        if self.changes.any() || self.known.len() >= KEPT {
+            self.known.clear();
+        }
+        if let Some(route) = self.known.get(&(destination, source)) {
+            return Ok(*route);
+        }
+        let (kind, body) = request(destination, source).ask(&self.socket)?;
+        let route = if kind == RTM_NEWROUTE {
+            route(&body)
+        } else {
+            None
+        };
+        let route = route.ok_or(io::ErrorKind::InvalidData)?;
+        self.known.insert((destination, source), route);
+        Ok(route)
+    }
+}
+
+/// Opens the sockets by which this thread asks, so that no connection finds them missing.
 ///
 /// # Errors
 ///
 /// What the kernel says.
 pub fn prepare() -> io::Result<()> {
-    SOCKET.with_borrow_mut(|kept| {
-        *kept = Some(netlink::open(NETLINK_ROUTE)?);
-        Ok(())
-    })
+    let lookup = Lookup::open()?;
+    LOOKUP.with_borrow_mut(|kept| *kept = Some(lookup));
+    Ok(())
 }
 
 /// The way from `source`, where given, to `destination`.
@@ -54,20 +98,14 @@ pub fn prepare() -> io::Result<()> {
 ///
 /// `ENETUNREACH` and the like, as the kernel says.
 pub fn to(destination: IpAddr, source: Option<IpAddr>) -> io::Result<Route> {
-    SOCKET.with_borrow_mut(|kept| {
-        let socket = match kept.take() {
-            Some(socket) => socket,
-            None => netlink::open(NETLINK_ROUTE)?,
+    LOOKUP.with_borrow_mut(|kept| {
+        let mut lookup = match kept.take() {
+            Some(lookup) => lookup,
+            None => Lookup::open()?,
         };
-        let answer = request(destination, source).ask(&socket);
-        *kept = Some(socket);
-        let (kind, body) = answer?;
-        let route = if kind == RTM_NEWROUTE {
-            route(&body)
-        } else {
-            None
-        };
-        route.ok_or_else(|| io::ErrorKind::InvalidData.into())
+        let route = lookup.to(destination, source);
+        *kept = Some(lookup);
+        route
     })
 }
 
