@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +16,9 @@ mod page;
 mod probe;
 
 use crate::config;
-use crate::config::health::{Check, Rhythm};
+use crate::config::health::{Check, OnDead, Rhythm};
 use crate::drain::Tasks;
+use crate::evict::{Because, Order, Whom};
 use crate::session::{Snapshot, World};
 use crate::upstream::vitals::{Doubt, Finding, Vitals};
 use crate::upstream::{Backend, Health, Pool};
@@ -40,27 +42,67 @@ pub async fn forever(world: &World, tasks: &Tasks) {
     }
 }
 
-/// Tells of backends whose health has changed.
-fn look(pool: &Pool, world: &World, told: &mut HashMap<u32, Health>) {
+/// What is known of a backend in other places.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    health: Health,
+    address: SocketAddr,
+    /// Its connections have been ordered to end.
+    is_given_up: bool,
+}
+
+/// Passes on what has changed about backends.
+fn look(pool: &Pool, world: &World, told: &mut HashMap<u32, Told>) {
     for backend in &pool.backends {
         let now = Instant::now();
-        let (health, trouble) = backend.learn(now, |vitals| {
-            vitals.tick(now);
-            (vitals.health(), vitals.trouble.clone())
+        let address = backend.address();
+        let told = told.entry(backend.number).or_insert_with(|| Told {
+            health: Health::default(),
+            address,
+            is_given_up: false,
         });
-        let before = told.insert(backend.number, health).unwrap_or_default();
-        if health == before {
-            continue;
+        let (health, is_dead, trouble) = backend.learn(now, |vitals| {
+            if told.address != address {
+                vitals.forget();
+            }
+            vitals.tick(now);
+            let is_dead = vitals.is_dead(&pool.health);
+            (vitals.health(), is_dead, vitals.trouble.clone())
+        });
+        told.address = address;
+        if health != told.health {
+            told.health = health;
+            tell(backend, health, trouble.as_deref());
+            world.registry.with_tables(|tables| tables.count(backend));
         }
-        let because = trouble.as_deref();
-        match health {
-            Health::Up => tracing::info!(backend = backend.name, "backend is up"),
-            Health::Down => tracing::warn!(backend = backend.name, because, "backend is down"),
-            Health::Failing => {
-                tracing::warn!(backend = backend.name, because, "backend fails its clients");
+        // Where nobody is up, its clients would have nowhere to go; perhaps it is our own network.
+        let is_given_up = is_dead
+            && pool.health.on_dead == OnDead::Reset
+            && pool.backends.iter().any(|other| other.available().is_ok());
+        if is_given_up != told.is_given_up {
+            told.is_given_up = is_given_up;
+            if is_given_up {
+                world.evictions.order(Order {
+                    backend: Arc::clone(backend),
+                    because: Because::Dead,
+                    whom: Whom::All,
+                    pace: pool.health.resets_per_second,
+                    within: None,
+                });
+            } else {
+                world.evictions.cancel(backend, Because::Dead);
             }
         }
-        world.registry.with_tables(|tables| tables.count(backend));
+    }
+}
+
+fn tell(backend: &Backend, health: Health, because: Option<&str>) {
+    match health {
+        Health::Up => tracing::info!(backend = backend.name, "backend is up"),
+        Health::Down => tracing::warn!(backend = backend.name, because, "backend is down"),
+        Health::Failing => {
+            tracing::warn!(backend = backend.name, because, "backend fails its clients");
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod checks;
 mod clients;
+mod dead;
 mod pages;
 
 use harness::setup::Setup;

@@ -56,3 +56,4 @@ pub const FAIL_ON: &[Why] = &[
     Why::NotMe(NotMe::Unavailable),
 ];
 pub const ON_DEAD: OnDead = OnDead::Reset;
+pub const RESETS_PER_SECOND: NonZeroU32 = NonZeroU32::new(500).expect("500 is not 0");

@@ -126,6 +126,7 @@ pub struct Health {
     pub fail_timeout: Value<Quantity>,
     pub fail_on: Value<Vec<Spanned<String>>>,
     pub on_dead: Value<String>,
+    pub resets_per_second: Value<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -314,12 +315,13 @@ mod tests {
             fail_timeout,
             fail_on,
             on_dead,
+            resets_per_second,
         } = health;
         assert!(check.is_some() && interval.is_some() && fast_interval.is_some());
         assert!(timeout.is_some() && jitter_percent.is_some() && fall.is_some() && rise.is_some());
         assert!(client_id.is_some() && version.is_some() && user_name.is_some());
         assert!(password_file.is_some() && port.is_some() && path.is_some() && status.is_some());
         assert!(body.is_some() && max_fails.is_some() && fail_timeout.is_some());
-        assert!(fail_on.is_some() && on_dead.is_some());
+        assert!(fail_on.is_some() && on_dead.is_some() && resets_per_second.is_some());
     }
 }

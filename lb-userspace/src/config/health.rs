@@ -19,6 +19,8 @@ pub struct Health {
     pub rise: NonZeroU32,
     pub clients: Clients,
     pub on_dead: OnDead,
+    /// Connections of one dead backend that are reset in a second; 1 to 1,000,000.
+    pub resets_per_second: NonZeroU32,
 }
 
 impl Default for Health {
@@ -39,6 +41,7 @@ impl Default for Health {
                 fail_on: default::FAIL_ON.to_vec(),
             },
             on_dead: default::ON_DEAD,
+            resets_per_second: default::RESETS_PER_SECOND,
         }
     }
 }

@@ -78,8 +78,13 @@ pub(super) fn check(written: file::Health, report: &mut Report<'_>) -> Health {
             }),
         },
         rhythm,
-        fall: report.optional(written.fall, default::FALL, |n| in_a_row(*n)),
-        rise: report.optional(written.rise, default::RISE, |n| in_a_row(*n)),
+        fall: report.optional(written.fall, default::FALL, |n| count(*n, 100)),
+        rise: report.optional(written.rise, default::RISE, |n| count(*n, 100)),
+        resets_per_second: report.optional(
+            written.resets_per_second,
+            default::RESETS_PER_SECOND,
+            |n| count(*n, 1_000_000),
+        ),
         clients,
         on_dead: report.optional(written.on_dead, default::ON_DEAD, |text| {
             rules::choice(text, &[("reset", OnDead::Reset), ("keep", OnDead::Keep)])
@@ -87,9 +92,9 @@ pub(super) fn check(written: file::Health, report: &mut Report<'_>) -> Health {
     }
 }
 
-fn in_a_row(count: i64) -> Result<NonZeroU32, Fault> {
-    let count = rules::number(count, &(1..=100))?;
-    NonZeroU32::new(count).ok_or_else(|| rules::outside(1, 100))
+fn count(written: i64, most: i64) -> Result<NonZeroU32, Fault> {
+    let count = rules::number(written, &(1..=most))?;
+    NonZeroU32::new(count).ok_or_else(|| rules::outside(1, most))
 }
 
 fn mqtt(
