@@ -83,7 +83,7 @@ async fn pass_on_news(world: &World) {
         let ended = sockmap.tell_forever().await;
         tracing::error!(?ended, "there is no news of the sockmap path any more");
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Waits ever less patiently for those who have been accepted.
