@@ -88,8 +88,11 @@ pub fn talk(client: &Client, broker: &TcpStream) {
 /// The connection has been reset, or is reset soon.
 pub fn expect_reset(mut stream: &TcpStream) {
     let mut more = [0; 64];
-    match stream.read(&mut more) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
-        other => panic!("no reset comes: {other:?}"),
+    loop {
+        match stream.read(&mut more) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => panic!("no reset comes: {other:?}"),
+        }
     }
 }
