@@ -170,6 +170,8 @@ pub struct Pool {
     /// How long a backend that comes back takes to get its whole share; zero is at once.
     pub slow_start: Duration,
     pub health: Health,
+    /// Between two look-ups of the DNS names of its backends.
+    pub dns_interval: Duration,
     /// At least one; names are unique in all pools.
     pub backends: Vec<Backend>,
 }

@@ -4,7 +4,6 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::{self, Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+mod name;
 mod page;
 mod probe;
 
@@ -21,19 +21,22 @@ use crate::drain::Tasks;
 use crate::evict::{Because, Order, Whom};
 use crate::session::{Snapshot, World};
 use crate::upstream::vitals::{Doubt, Finding, Vitals};
-use crate::upstream::{Backend, Health, Pool};
+use crate::upstream::{Backend, Health, Pool, is_somewhere};
+use name::Names;
 use probe::Trouble;
 
 /// How often is looked for what has changed.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Looks after the backends of the configuration, whichever that is, for as long as the daemon runs.
-pub async fn forever(world: &World, tasks: &Tasks) {
+pub async fn forever(world: &Arc<World>, tasks: &Tasks) {
     let mut checkers = Checkers::default();
+    let mut names = Names::default();
     let mut told = HashMap::new();
     loop {
         let now = world.snapshot();
         checkers.follow(&now, tasks);
+        names.follow(&now, world, tasks);
         for pool in &now.pools {
             look(pool, world, &mut told);
         }
@@ -46,7 +49,6 @@ pub async fn forever(world: &World, tasks: &Tasks) {
 #[derive(Debug, Clone, Copy)]
 struct Told {
     health: Health,
-    address: SocketAddr,
     /// Its connections have been ordered to end.
     is_given_up: bool,
 }
@@ -55,21 +57,15 @@ struct Told {
 fn look(pool: &Pool, world: &World, told: &mut HashMap<u32, Told>) {
     for backend in &pool.backends {
         let now = Instant::now();
-        let address = backend.address();
         let told = told.entry(backend.number).or_insert_with(|| Told {
             health: Health::default(),
-            address,
             is_given_up: false,
         });
         let (health, is_dead, trouble) = backend.learn(now, |vitals| {
-            if told.address != address {
-                vitals.forget();
-            }
             vitals.tick(now);
             let is_dead = vitals.is_dead(&pool.health);
             (vitals.health(), is_dead, vitals.trouble.clone())
         });
-        told.address = address;
         if health != told.health {
             told.health = health;
             tell(backend, health, trouble.as_deref());
@@ -178,7 +174,12 @@ impl Checker {
 async fn check(backend: Arc<Backend>, health: config::Health, news: Arc<Notify>) {
     let own_id = own_id();
     loop {
-        let found = probe::ask(backend.address(), &health, &own_id).await;
+        let address = backend.address();
+        if !is_somewhere(&address) {
+            time::sleep(health.rhythm.fast_interval).await;
+            continue;
+        }
+        let found = probe::ask(address, &health, &own_id).await;
         let doubt = backend.learn(Instant::now(), |vitals| {
             note(found, &backend.name, &health, vitals);
             vitals.doubt()

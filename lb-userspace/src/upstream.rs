@@ -36,6 +36,9 @@ pub struct Pool {
     /// How long a backend that became available takes to get its whole share; zero is at once.
     pub slow_start: Duration,
     pub health: config::Health,
+    /// Where each backend is, as it was configured.
+    pub hosts: Vec<config::HostPort>,
+    pub dns_interval: Duration,
 }
 
 impl Pool {
@@ -103,6 +106,11 @@ impl Pool {
 /// In thousandths of a weight.
 fn whole(backend: &Backend) -> u32 {
     u32::from(backend.weight()) * 1000
+}
+
+/// Whether an address is one: a backend whose name never had any has that of no host.
+pub fn is_somewhere(address: &SocketAddr) -> bool {
+    !address.ip().is_unspecified()
 }
 
 /// One broker. It outlives a change of the configuration, which may change its address and weight.
@@ -231,7 +239,15 @@ impl Backend {
     /// Where it is, and its share, from now on; the configuration has it.
     pub fn change(&self, address: SocketAddr, weight: u16) {
         self.is_gone.store(false, Ordering::Relaxed);
-        *self.address.write().unwrap_or_else(PoisonError::into_inner) = address;
+        let last = std::mem::replace(
+            &mut *self.address.write().unwrap_or_else(PoisonError::into_inner),
+            address,
+        );
+        if !is_somewhere(&address) {
+            self.learn(Instant::now(), Vitals::has_no_address);
+        } else if last != address {
+            self.learn(Instant::now(), Vitals::forget);
+        }
         self.weight.store(weight, Ordering::Relaxed);
     }
 }

@@ -5,6 +5,7 @@
 mod checks;
 mod clients;
 mod dead;
+mod names;
 mod pages;
 
 use harness::setup::Setup;

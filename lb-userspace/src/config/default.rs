@@ -32,6 +32,7 @@ pub const BALANCE: Balance = Balance::ClientId;
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 pub const CONNACK_TIMEOUT: Duration = Duration::from_secs(10);
 pub const ATTEMPTS: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not 0");
+pub const DNS_INTERVAL: Duration = Duration::from_secs(30);
 pub const RETRY_ON: &[NotMe] = &NotMe::ALL;
 pub const LOAD_BOUND: Option<NonZeroU16> = None;
 pub const SLOW_START: Duration = Duration::ZERO;

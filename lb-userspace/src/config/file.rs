@@ -98,6 +98,7 @@ pub struct Pool {
     pub connack_timeout: Value<Quantity>,
     pub attempts: Value<i64>,
     pub retry_on: Value<Vec<Spanned<String>>>,
+    pub dns_interval: Value<Quantity>,
     pub load_bound: Value<i64>,
     pub slow_start: Value<Quantity>,
     pub health: Table<Health>,
@@ -238,6 +239,7 @@ mod tests {
             connack_timeout,
             attempts,
             retry_on,
+            dns_interval,
             load_bound,
             slow_start,
             health,
@@ -245,6 +247,7 @@ mod tests {
         } = pool;
         assert!(name.is_some() && balance.is_some() && attempts.is_some());
         assert!(dial_timeout.is_some() && connack_timeout.is_some());
+        assert!(dns_interval.is_some());
         assert!(retry_on.is_some() && load_bound.is_some() && slow_start.is_some());
         shows_every_key_of(health.0);
         let Table(Backend {

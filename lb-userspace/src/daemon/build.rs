@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 
 use lb_common::flow::Flow;
@@ -34,7 +34,7 @@ pub(super) fn world(
 ) -> Result<World, Failure> {
     let backends = Backends::default();
     let known = Known {
-        addresses: addresses(config)?,
+        addresses: addresses(config),
         numbers: numbers(config, tables.as_mut(), &backends)?,
     };
     let plan = Plan::new(config, known, &backends, None);
@@ -146,10 +146,16 @@ pub(super) fn numbers(
     Ok(names.into_iter().filter_map(number).collect())
 }
 
-fn addresses(config: &Config) -> Result<Vec<SocketAddr>, Failure> {
+/// Where backends are. One whose name has no address is down until it has one: a resolver may start
+/// later than this daemon.
+fn addresses(config: &Config) -> Vec<SocketAddr> {
     let backends = config.pools.iter().flat_map(|pool| &pool.backends);
     let address = |backend: &config::Backend| {
-        resolve(&backend.address).map_err(|source| no_address(backend, source))
+        resolve(&backend.address).unwrap_or_else(|error| {
+            let host = backend.address.to_string();
+            tracing::warn!(backend = backend.name, host, %error, "no address yet");
+            (Ipv4Addr::UNSPECIFIED, backend.address.port.get()).into()
+        })
     };
     backends.map(address).collect()
 }

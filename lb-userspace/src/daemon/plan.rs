@@ -8,7 +8,7 @@ use crate::config::{self, Config, DataPath};
 use crate::kernel::route;
 use crate::listen::SegmentLimit;
 use crate::session::{Listener, Route, Snapshot};
-use crate::upstream::{Backend, Backends, Pool};
+use crate::upstream::{Backend, Backends, Pool, is_somewhere};
 
 /// What a configuration makes of the world; nothing of it counts before `apply`.
 #[derive(Debug)]
@@ -81,6 +81,7 @@ impl Plan {
         self.backends
             .iter()
             .map(|(_, address, _)| *address)
+            .filter(is_somewhere)
             .collect()
     }
 
@@ -134,6 +135,12 @@ fn make_pool(config: &config::Pool, backends: Vec<Arc<Backend>>) -> Pool {
         retry_on: config.retry_on.clone(),
         slow_start: config.slow_start,
         health: config.health.clone(),
+        hosts: config
+            .backends
+            .iter()
+            .map(|backend| backend.address.clone())
+            .collect(),
+        dns_interval: config.dns_interval,
     }
 }
 

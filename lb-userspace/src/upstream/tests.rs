@@ -37,6 +37,8 @@ fn pool(by: Balance, weights: &[u16]) -> Pool {
         retry_on: Vec::new(),
         slow_start: SLOW_START,
         health: crate::config::Health::default(),
+        hosts: Vec::new(),
+        dns_interval: SLOW_START,
     }
 }
 

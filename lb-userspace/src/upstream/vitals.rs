@@ -38,6 +38,8 @@ pub struct Vitals {
     clients: Clients,
     /// Checks in a row that found nobody.
     dead: u32,
+    /// Its name has never had an address.
+    is_nowhere: bool,
     /// What was found last that was not right.
     pub trouble: Option<String>,
     /// When its health changed last; none where it never did.
@@ -98,6 +100,9 @@ impl Default for Clients {
 
 impl Vitals {
     pub fn health(&self) -> Health {
+        if self.is_nowhere {
+            return Health::Down;
+        }
         match (self.checks, self.clients) {
             (Checks::Down { .. }, _) => Health::Down,
             (_, Clients::Failing { .. }) => Health::Failing,
@@ -165,6 +170,14 @@ impl Vitals {
     pub fn forget(&mut self) {
         self.forget_checks();
         self.clients = Clients::default();
+        self.is_nowhere = false;
+        self.trouble = None;
+    }
+
+    /// It has no address yet.
+    pub fn has_no_address(&mut self) {
+        self.is_nowhere = true;
+        self.trouble = Some("its name has no address yet".to_owned());
     }
 
     /// Lets a client try; on trial there is only one at a time.

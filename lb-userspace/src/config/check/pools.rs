@@ -34,6 +34,7 @@ fn pool(written: Spanned<Table<file::Pool>>, report: &mut Report<'_>) -> Option<
         connack_timeout,
         attempts,
         retry_on,
+        dns_interval,
         load_bound,
         slow_start,
         health,
@@ -58,6 +59,7 @@ fn pool(written: Spanned<Table<file::Pool>>, report: &mut Report<'_>) -> Option<
         bound(*percent, balance)
     });
     let slow_start = report.optional(slow_start, default::SLOW_START, rules::period);
+    let dns_interval = report.optional(dns_interval, default::DNS_INTERVAL, rules::duration);
     let health = health::check(health.0, report);
     if backends.is_empty() {
         report.missing(&owner, "backends");
@@ -75,6 +77,7 @@ fn pool(written: Spanned<Table<file::Pool>>, report: &mut Report<'_>) -> Option<
         load_bound,
         slow_start,
         health,
+        dns_interval,
         backends,
     })
 }
