@@ -1,7 +1,7 @@
 //! What the daemon believes: a configuration in which invalid states do not exist.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -211,6 +211,8 @@ pub struct Backend {
     /// 0 to 256; 0 gets no new client by balancing.
     pub weight: u16,
     pub tier: Tier,
+    /// Addresses of this host, of the family of `address` where that is one; none is what the route says.
+    pub source_addresses: Vec<IpAddr>,
 }
 
 /// An IP address or a DNS name, with a port.
@@ -223,7 +225,7 @@ pub struct HostPort {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Host {
-    Ip(std::net::IpAddr),
+    Ip(IpAddr),
     Name(String),
 }
 

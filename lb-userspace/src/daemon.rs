@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,6 +52,12 @@ pub enum Failure {
     Address {
         name: String,
         host: String,
+        source: io::Error,
+    },
+    #[error("backend `{name}`: `{address}` is not an address of this host to connect from")]
+    Source {
+        name: String,
+        address: IpAddr,
         source: io::Error,
     },
     #[error("listener `{name}`: could not listen on {address}")]

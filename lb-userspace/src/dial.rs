@@ -1,12 +1,14 @@
 //! A TCP connection to a backend, within a time, and shaped for the splice where that is possible.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use lb_common::flow::OFFER_NO_SACK;
 use nix::libc;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time;
 
@@ -30,6 +32,21 @@ pub struct Shape<'a> {
     pub client: Agreed,
 }
 
+/// Where to connect to, and from which addresses of this host: the first that has a port.
+#[derive(Debug)]
+pub struct Target {
+    pub address: SocketAddr,
+    /// Those of another family are passed over; none is what the route says.
+    pub sources: Vec<IpAddr>,
+}
+
+impl From<SocketAddr> for Target {
+    fn from(address: SocketAddr) -> Self {
+        let sources = Vec::new();
+        Self { address, sources }
+    }
+}
+
 /// A connection, and its source port where that is ours to keep.
 #[derive(Debug)]
 pub struct Dialled {
@@ -43,14 +60,16 @@ pub struct Dialled {
 ///
 /// Whatever the kernel says of the connection, or `TimedOut`.
 pub async fn dial(
-    address: SocketAddr,
+    mut target: Target,
     within: Duration,
     shape: Option<Shape<'_>>,
 ) -> io::Result<Dialled> {
+    let is_ipv4 = target.address.is_ipv4();
+    target.sources.retain(|source| source.is_ipv4() == is_ipv4);
     let connect = async {
         match shape {
-            Some(shape) => connect_shaped(address, &shape).await,
-            None => connect(address).await,
+            Some(shape) => connect_shaped(&target, &shape).await,
+            None => connect(&target).await,
         }
     };
     let dialled = time::timeout(within, connect)
@@ -79,19 +98,45 @@ pub fn is_local(error: &io::Error) -> bool {
         .is_some_and(|errno| want.contains(&errno))
 }
 
-async fn connect(address: SocketAddr) -> io::Result<Dialled> {
-    let stream = TcpStream::connect(address).await?;
-    Ok(Dialled { stream, port: None })
+async fn connect(target: &Target) -> io::Result<Dialled> {
+    let Target { address, sources } = target;
+    let plain = |stream| Dialled { stream, port: None };
+    if sources.is_empty() {
+        return TcpStream::connect(address).await.map(plain);
+    }
+    let mut result = Err(io::ErrorKind::AddrNotAvailable.into());
+    for source in sources {
+        let socket = new_socket(*address)?;
+        // The port is to be chosen when the other end is known: it may lead to others already.
+        setsockopt(&socket, IpBindAddressNoPort, &true)?;
+        socket.bind((*source, 0).into())?;
+        result = socket.connect(*address).await.map(plain);
+        // Every port of this address leads there already.
+        let is_full = |error: &io::Error| error.kind() == io::ErrorKind::AddrNotAvailable;
+        if !result.as_ref().is_err_and(is_full) {
+            break;
+        }
+    }
+    result
 }
 
 /// From a port of ours, where the backend is on another host and a port is free.
-async fn connect_shaped(address: SocketAddr, shape: &Shape<'_>) -> io::Result<Dialled> {
+async fn connect_shaped(target: &Target, shape: &Shape<'_>) -> io::Result<Dialled> {
+    let address = target.address;
     let route = route::to(address.ip(), None)?;
-    let Some(source) = route.source.filter(|_| route.is_remote) else {
-        return connect(address).await;
+    let Some(usual) = route.source.filter(|_| route.is_remote) else {
+        return connect(target).await;
+    };
+    let sources = match target.sources.as_slice() {
+        [] => &[usual],
+        configured => configured,
     };
     for _ in 0..PORTS_TRIED {
-        let Some(port) = shape.ports.take(source, address) else {
+        let mut free = sources.iter().filter_map(|source| {
+            let port = shape.ports.take(*source, address)?;
+            Some((*source, port))
+        });
+        let Some((source, port)) = free.next() else {
             break;
         };
         let socket = new_socket(address)?;
@@ -114,7 +159,7 @@ async fn connect_shaped(address: SocketAddr, shape: &Shape<'_>) -> io::Result<Di
             Err(error) => return Err(error),
         }
     }
-    connect(address).await
+    connect(target).await
 }
 
 /// Has the kernel half take out of the SYN what the client's leg does without: a broker that finds

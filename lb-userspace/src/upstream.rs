@@ -16,9 +16,11 @@ use crate::counters::{Counter, Gauge};
 use crate::mqtt::not_me::NotMe;
 
 pub mod passed_over;
+pub mod sources;
 pub mod vitals;
 
 use passed_over::PassedOver;
+use sources::Sources;
 use vitals::Vitals;
 
 /// Backends that may serve the same clients.
@@ -124,6 +126,7 @@ pub struct Backend {
     standing: Mutex<Standing>,
     is_gone: AtomicBool,
     vitals: Mutex<Vitals>,
+    pub sources: Sources,
     /// Sessions open now.
     pub connections: Gauge,
     /// Sessions opened since the daemon started.
@@ -142,6 +145,7 @@ impl Backend {
             standing: Mutex::default(),
             is_gone: AtomicBool::new(false),
             vitals: Mutex::default(),
+            sources: Sources::default(),
             connections: Gauge::default(),
             opened: Counter::default(),
             passed_over: PassedOver::default(),

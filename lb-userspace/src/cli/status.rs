@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::reload;
 use super::table::{columns, row};
-use crate::control::status::{Backend, Counted, Sockmap, Splice, Status};
+use crate::control::status::{Backend, Counted, Ports, Sockmap, Splice, Status};
 
 /// Shows a status as aligned columns.
 #[derive(Debug)]
@@ -92,6 +92,7 @@ impl Table<'_> {
             "WEIGHT",
             "STATE",
             "CONNECTIONS",
+            "FREE PORTS",
             "OPENED",
             "FAILED",
         ])];
@@ -103,6 +104,7 @@ impl Table<'_> {
                 backend.weight.to_string(),
                 backend.state.clone(),
                 backend.connections.to_string(),
+                ports(backend.ports.as_ref()),
                 backend.opened.to_string(),
                 backend.failed.to_string(),
             ]);
@@ -169,6 +171,11 @@ fn troubles(f: &mut fmt::Formatter<'_>, backend: &Backend) -> fmt::Result {
         writeln!(f, "passed    {}: {reasons}", backend.name)?;
     }
     Ok(())
+}
+
+fn ports(ports: Option<&Ports>) -> String {
+    let of = |Ports { free, all }: &Ports| format!("{free} of {all}");
+    ports.map_or_else(|| "-".to_owned(), of)
 }
 
 fn nonzero(each: &[Counted]) -> impl Iterator<Item = &Counted> {

@@ -137,6 +137,7 @@ pub struct Backend {
     pub address: Value<String>,
     pub weight: Value<i64>,
     pub backup: Value<bool>,
+    pub source_addresses: Vec<Spanned<String>>,
 }
 
 /// A duration or a size. A bare number is taken too, so that the complaint can name the unit.
@@ -228,7 +229,10 @@ mod tests {
         assert!(watch_config.is_some() && attach.is_some());
         assert!(mode.is_some() && pins.is_some() && clients_capacity.is_some());
         assert!(connect_packet.is_some() && connect_timeout.is_some() && sockmap_queue.is_some());
-        assert!(text.contains("\ninterfaces = []\n"));
+        // Empty there, so only the text tells that they are shown.
+        for list in ["interfaces", "source_addresses"] {
+            assert!(text.contains(&format!("\n{list} = []\n")), "{list}");
+        }
     }
 
     fn shows_every_key_of_a_pool(pool: Pool) {
@@ -255,8 +259,10 @@ mod tests {
             address,
             weight,
             backup,
+            source_addresses,
         }) = backends.remove(0).into_inner();
         assert!(name.is_some() && address.is_some() && weight.is_some() && backup.is_some());
+        assert!(source_addresses.is_empty());
     }
 
     /// The same for routes, whose lists are all empty there.

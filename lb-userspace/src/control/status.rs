@@ -83,12 +83,21 @@ pub struct Backend {
     pub number: u32,
     /// Sessions open now.
     pub connections: u64,
+    /// Source ports for connections in the kernel; none where no connection gets there.
+    pub ports: Option<Ports>,
     /// Sessions opened since the daemon started.
     pub opened: u64,
     /// Attempts after which another backend was tried, or none was left.
     pub failed: u64,
     /// The same by reason.
     pub passed_over: Vec<Counted>,
+}
+
+/// Source ports toward a backend, of all the addresses it is dialled from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ports {
+    pub free: usize,
+    pub all: usize,
 }
 
 /// Connections whose data path was chosen for one reason.

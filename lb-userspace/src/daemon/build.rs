@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::sync::Arc;
 
 use lb_common::flow::Flow;
@@ -32,6 +32,7 @@ pub(super) fn world(
     since: u64,
     clock: fn() -> u64,
 ) -> Result<World, Failure> {
+    check_sources(config)?;
     let backends = Backends::default();
     let known = Known {
         addresses: addresses(config),
@@ -113,6 +114,20 @@ fn backend_of(
         backends.insert(&gone);
         Some(gone)
     })
+}
+
+/// Whether every address to connect from is one of this host.
+pub(super) fn check_sources(config: &Config) -> Result<(), Failure> {
+    for backend in config.pools.iter().flat_map(|pool| &pool.backends) {
+        for address in &backend.source_addresses {
+            UdpSocket::bind((*address, 0)).map_err(|source| Failure::Source {
+                name: backend.name.clone(),
+                address: *address,
+                source,
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// Ports of listeners.

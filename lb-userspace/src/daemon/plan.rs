@@ -1,6 +1,6 @@
 //! What a configuration makes of pools and listeners, before it counts.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::balance::{Balancer, Member};
@@ -16,6 +16,8 @@ pub(super) struct Plan {
     snapshot: Snapshot,
     /// Every backend there will be, with its address and its weight.
     backends: Vec<(Arc<Backend>, SocketAddr, u16)>,
+    /// What each of them is dialled from.
+    sources: Vec<Vec<IpAddr>>,
     /// What clients of each listener will be told of segments.
     limits: Vec<Option<i32>>,
 }
@@ -72,6 +74,12 @@ impl Plan {
                 pools,
             },
             backends: planned,
+            sources: config
+                .pools
+                .iter()
+                .flat_map(|pool| &pool.backends)
+                .map(|backend| backend.source_addresses.clone())
+                .collect(),
             limits,
         }
     }
@@ -92,7 +100,8 @@ impl Plan {
                 gone.retire();
             }
         }
-        for (backend, address, weight) in &self.backends {
+        for ((backend, address, weight), sources) in self.backends.iter().zip(&self.sources) {
+            backend.sources.set(sources);
             backend.change(*address, *weight);
             backends.insert(backend);
         }

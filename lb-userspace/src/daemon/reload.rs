@@ -89,6 +89,7 @@ impl Reloader<'_> {
 
     /// Everything that can fail. The tables then know more than is in use, which harms nobody.
     async fn prepare(&self, config: &Config) -> Result<Ready, Failure> {
+        build::check_sources(config)?;
         let backends = &self.world.backends;
         let addresses = addresses(config, backends).await?;
         let registry = &self.world.registry;

@@ -9,15 +9,17 @@ use crate::config::Config;
 use crate::config::why::Why;
 use crate::control::reload::{Outcome, Reload};
 use crate::control::status::{
-    Backend, Bytes, Chosen, Counted, DataPath, Kernel as KernelStatus, Listener, Sockmap, Splice,
-    Status,
+    Backend, Bytes, Chosen, Counted, DataPath, Kernel as KernelStatus, Listener, Ports, Sockmap,
+    Splice, Status,
 };
 use crate::evict::Because;
+use crate::kernel::route;
 use crate::kernel::sweep::Ended;
 use crate::kernel::{Kernel, Unavailable, causes};
 use crate::relay::Because as PathBecause;
 use crate::session::refuse::Reason;
 use crate::session::{Snapshot, World};
+use crate::upstream;
 
 /// What does not change while the daemon runs.
 #[derive(Debug)]
@@ -52,6 +54,7 @@ impl Facts {
                     .map(downgrade)
                     .into_iter()
                     .chain(kernel.into_iter().flat_map(|kernel| kernel.notes.clone()))
+                    .chain(no_port(world))
                     .collect(),
             ),
             reload: Mutex::default(),
@@ -229,6 +232,7 @@ fn backends(now: &Snapshot, world: &World) -> Vec<Backend> {
                 address: backend.address(),
                 weight: backend.weight(),
                 number: backend.number,
+                ports: ports(&backend, world),
                 connections: backend.connections.value(),
                 opened: backend.opened.value(),
                 failed: backend.passed_over.total(),
@@ -236,6 +240,32 @@ fn backends(now: &Snapshot, world: &World) -> Vec<Backend> {
             }
         })
         .collect()
+}
+
+fn ports(backend: &upstream::Backend, world: &World) -> Option<Ports> {
+    let ports = &world.splicer.as_ref()?.ports;
+    let address = backend.address();
+    let route = route::to(address.ip(), None).ok()?;
+    let mut sources = backend.sources.all().to_vec();
+    if sources.is_empty() {
+        sources.extend(route.source);
+    }
+    sources.retain(|source| source.is_ipv4() == address.is_ipv4());
+    route.is_remote.then(|| Ports {
+        free: sources.iter().map(|one| ports.free(*one, address)).sum(),
+        all: sources.len() * ports.count(),
+    })
+}
+
+/// What to do where the kernel keeps every port to itself.
+fn no_port(world: &World) -> Option<String> {
+    let ports = &world.splicer.as_ref()?.ports;
+    (ports.count() == 0).then(|| {
+        "every connection is copied, as net.ipv4.ip_local_port_range leaves no port from 10000 up for \
+         the splice; make it smaller, such as \"32768 60999\", or list ports in \
+         net.ipv4.ip_local_reserved_ports, and restart"
+            .to_owned()
+    })
 }
 
 fn choices(world: &World) -> Vec<Chosen> {

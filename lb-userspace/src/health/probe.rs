@@ -103,7 +103,7 @@ pub(super) async fn ask(broker: SocketAddr, health: &Health, own_id: &str) -> Re
 }
 
 async fn dialled(address: SocketAddr, health: &Health) -> Result<TcpStream, Trouble> {
-    match dial::dial(address, health.rhythm.timeout, None).await {
+    match dial::dial(address.into(), health.rhythm.timeout, None).await {
         Ok(dialled) => Ok(dialled.stream),
         Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Trouble::Silent),
         Err(error) if dial::is_local(&error) => Err(Trouble::Local(error)),

@@ -1,8 +1,8 @@
 //! Source ports toward brokers.
 //!
 //! A spliced connection has no socket, so the kernel believes that its port is free. Ports are
-//! therefore ours to give out, from outside the range the kernel chooses from by itself: nobody gets
-//! one of them without asking for it by number. The one that has been free for longest is used
+//! therefore ours to give out, from outside the range the kernel chooses from by itself, or reserved in
+//! it: nobody gets one of them without asking for it by number. The one that has been free for longest is used
 //! first, as old segments may still be on their way to the others.
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -12,6 +12,7 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 
 const KERNEL_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 /// What `ip_local_port_range` is where nobody has changed it.
 const USUAL_RANGE: RangeInclusive<u16> = 32768..=60999;
 /// Lower ports, where services listen, are left alone.
@@ -39,7 +40,8 @@ pub struct Port {
 impl Ports {
     /// All ports outside the kernel's range, but for `taken`, which are connections that live.
     pub fn new(taken: impl Iterator<Item = (Way, u16)>, ours: &[u16]) -> Self {
-        let range = outside(&kernel_range(), ours);
+        let reserved = reserved(&fs::read_to_string(RESERVED).unwrap_or_default());
+        let range = outside(&kernel_range(), &reserved, ours);
         let mut used: HashMap<Way, HashSet<u16>> = HashMap::new();
         for (way, port) in taken {
             used.entry(way).or_default().insert(port);
@@ -61,6 +63,18 @@ impl Ports {
     /// Gives out none of `ours` from now on: listeners have them.
     pub fn avoid(&self, ours: Vec<u16>) {
         *self.avoided.lock().unwrap_or_else(PoisonError::into_inner) = ours;
+    }
+
+    /// How many ports there are from each address to each broker.
+    pub fn count(&self) -> usize {
+        self.range.len()
+    }
+
+    /// How many of them are free.
+    pub fn free(&self, source: IpAddr, broker: SocketAddr) -> usize {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        free.get(&(source, broker))
+            .map_or_else(|| self.count(), VecDeque::len)
     }
 
     /// A port from `source` to `broker`, if one is free.
@@ -125,10 +139,25 @@ fn kernel_range() -> RangeInclusive<u16> {
     }
 }
 
+/// Ports and ranges of them, as in `8080,20000-29999`.
+fn reserved(text: &str) -> Vec<RangeInclusive<u16>> {
+    let range = |item: &str| {
+        let (first, last) = item.split_once('-').unwrap_or((item, item));
+        Some(first.parse().ok()?..=last.parse().ok()?)
+    };
+    text.trim().split(',').filter_map(range).collect()
+}
+
 /// In ascending order.
-fn outside(kernel: &RangeInclusive<u16>, ours: &[u16]) -> Vec<u16> {
+fn outside(
+    kernel: &RangeInclusive<u16>,
+    reserved: &[RangeInclusive<u16>],
+    ours: &[u16],
+) -> Vec<u16> {
+    let is_reserved = |port: &u16| reserved.iter().any(|range| range.contains(port));
     (LOWEST..=u16::MAX)
-        .filter(|port| !kernel.contains(port) && !ours.contains(port))
+        .filter(|port| !kernel.contains(port) || is_reserved(port))
+        .filter(|port| !ours.contains(port))
         .collect()
 }
 
@@ -136,15 +165,25 @@ fn outside(kernel: &RangeInclusive<u16>, ours: &[u16]) -> Vec<u16> {
 mod tests {
     use std::sync::Arc;
 
-    use super::{Ports, USUAL_RANGE, outside};
+    use super::{Ports, USUAL_RANGE, outside, reserved};
 
     #[test]
     fn leaves_the_kernel_its_range_and_listeners_theirs() {
-        let ports = outside(&USUAL_RANGE, &[10_001]);
+        let ports = outside(&USUAL_RANGE, &[], &[10_001]);
 
         assert_eq!(ports[..2], [10_000, 10_002]);
         assert!(!ports.contains(&32768) && !ports.contains(&60999));
         assert_eq!(ports.last(), Some(&65535));
+    }
+
+    #[test]
+    fn what_is_reserved_is_ours_as_well() {
+        let reserved = reserved("8080,20000-20002,40000\n");
+
+        let ports = outside(&(1024..=65535), &reserved, &[20_001]);
+
+        assert_eq!(ports, [20_000, 20_002, 40_000]);
+        assert!(super::reserved("\n").is_empty());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::time::{self, Instant};
 
 use super::refuse::Refused;
 use crate::config::why::Why;
-use crate::dial::{self, Dialled, Shape};
+use crate::dial::{self, Dialled, Shape, Target};
 use crate::kernel::ports::Port;
 use crate::mqtt::Malformed;
 use crate::mqtt::connack::{self, First};
@@ -143,7 +143,7 @@ async fn open(
     pool: &Pool,
     shape: Option<Shape<'_>>,
 ) -> Result<Opened, Unusable> {
-    let dialled = dial::dial(backend.address(), pool.dial_timeout, shape).await;
+    let dialled = dial::dial(target(backend), pool.dial_timeout, shape).await;
     let Dialled {
         stream: mut broker,
         port,
@@ -163,6 +163,13 @@ async fn open(
         first,
         received,
     })
+}
+
+fn target(backend: &Backend) -> Target {
+    Target {
+        address: backend.address(),
+        sources: backend.sources.in_turn(),
+    }
 }
 
 async fn ask(broker: &mut TcpStream, connect: &Connect) -> Result<(First, Bytes), Unusable> {

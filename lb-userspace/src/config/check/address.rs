@@ -41,6 +41,26 @@ pub(super) fn backend(text: &str) -> Result<HostPort, Fault> {
     }
 }
 
+/// An IP address of this host that can be the other end of a connection to `host`.
+pub(super) fn source(text: &str, host: Option<&Host>) -> Result<IpAddr, Fault> {
+    let fault =
+        |problem: &str| Fault::new(problem, "write an IP address of this host, without a port");
+    let ip: IpAddr = text
+        .parse()
+        .ok()
+        .ok_or_else(|| fault("is not an IP address"))?;
+    if ip.is_unspecified() || ip.is_multicast() {
+        return Err(fault("cannot be the source of a connection"));
+    }
+    match host {
+        Some(Host::Ip(broker)) if broker.is_ipv4() != ip.is_ipv4() => Err(Fault::new(
+            format!("cannot reach {broker}, since one is IPv4 and the other is IPv6"),
+            "write an address of the same family",
+        )),
+        Some(Host::Ip(_) | Host::Name(_)) | None => Ok(ip),
+    }
+}
+
 /// Splits an address; a host that is not an IP address becomes a name, whatever it is.
 fn parse(text: &str, example: &str) -> Result<HostPort, Fault> {
     if let Some((_, rest)) = text.split_once("://") {

@@ -24,6 +24,7 @@ pub(super) fn check(file: &File, report: &mut Report<'_>) {
     unique(backends().filter_map(|one| one.name.as_ref()), report);
     unique(routes().filter_map(|one| one.name.as_ref()), report);
     unique(&file.kernel.0.interfaces, report);
+    backends().for_each(|one| unique(&one.source_addresses, report));
 
     let nameless = pool_names.is_empty() || pools().any(|pool| pool.name.is_none());
     if !nameless && !report.lost_a_pool_name() {

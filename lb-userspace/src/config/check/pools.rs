@@ -108,6 +108,7 @@ fn backend(written: Spanned<Table<file::Backend>>, report: &mut Report<'_>) -> O
         address,
         weight,
         backup,
+        source_addresses,
     }) = written.into_inner();
     let name = report.required(&owner, "name", name, |text| rules::name(text));
     let address = report.required(&owner, "address", address, |text| address::backend(text));
@@ -117,12 +118,15 @@ fn backend(written: Spanned<Table<file::Backend>>, report: &mut Report<'_>) -> O
     let tier = report.optional(backup, default::TIER, |backup| {
         Ok(if *backup { Tier::Backup } else { Tier::Primary })
     });
+    let host = address.as_ref().map(|address| &address.host);
+    let source_addresses = report.each(&source_addresses, |text| address::source(text, host));
 
     Some(Backend {
         name: name?,
         address: address?,
         weight,
         tier,
+        source_addresses,
     })
 }
 
