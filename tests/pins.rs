@@ -14,7 +14,7 @@ use harness::{namespace, need, wait};
 use lb_common::LAYOUT;
 use serde_json::Value;
 
-const ALL: [&str; 14] = [
+const ALL: [&str; 15] = [
     "links/lo-egress",
     "links/lo-ingress",
     "maps/ABOUT",
@@ -27,6 +27,7 @@ const ALL: [&str; 14] = [
     "maps/LEAVING",
     "maps/LISTENERS",
     "maps/REASONS",
+    "maps/STICKY",
     "progs/sluice_egress",
     "progs/sluice_ingress",
 ];

@@ -19,6 +19,7 @@ pub mod flow;
 pub mod listener;
 pub mod maps;
 pub mod reason;
+pub mod sticky;
 pub mod stream;
 pub mod text;
 

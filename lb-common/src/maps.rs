@@ -10,10 +10,12 @@ pub const HANDSHAKES: &str = "HANDSHAKES";
 pub const LEAVING: &str = "LEAVING";
 pub const LISTENERS: &str = "LISTENERS";
 pub const REASONS: &str = "REASONS";
+pub const STICKY: &str = "STICKY";
 
 /// The maps that are pinned under the directory of the configuration.
-pub const PINNED: [&str; 10] = [
+pub const PINNED: [&str; 11] = [
     ABOUT, BACKENDS, BROKERS, CLIENTS, EVENTS, FLOWS, HANDSHAKES, LEAVING, LISTENERS, REASONS,
+    STICKY,
 ];
 
 /// The program at the ingress of every interface.

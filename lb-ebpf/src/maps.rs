@@ -13,6 +13,7 @@ use lb_common::maps::{
     BACKENDS_CAPACITY, EVENTS_BYTES, HANDSHAKES_CAPACITY, LEAVING_CAPACITY, LISTENERS_CAPACITY,
 };
 use lb_common::reason::Reason;
+use lb_common::sticky::{StickyKey, StickyRecord};
 
 /// Takes memory as it fills.
 const GROWS: usize = BPF_F_NO_PREALLOC as usize;
@@ -59,3 +60,7 @@ pub(crate) static HANDSHAKES: LruHashMap<FlowKey, Handshake, { HANDSHAKES_CAPACI
 /// What the daemon is told at once.
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<Event, { EVENTS_BYTES as usize }> = RingBuf::new();
+
+/// The configuration sets the size when it is made.
+#[btf_map]
+pub(crate) static STICKY: HashMap<StickyKey, StickyRecord, 1, GROWS> = HashMap::new();

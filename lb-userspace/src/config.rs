@@ -70,6 +70,8 @@ pub struct Kernel {
     pub pins: PathBuf,
     /// Entries of the client table, and connections in the flow table; 1 to 2^24.
     pub clients_capacity: u32,
+    /// Entries of the table of clients that come back to their backend; 1 to 2^24.
+    pub sticky_capacity: u32,
     /// Interfaces to attach to, each once, 1 to 15 bytes; `None` is every one that is up.
     pub interfaces: Option<Vec<String>>,
 }
@@ -172,8 +174,28 @@ pub struct Pool {
     pub health: Health,
     /// Between two look-ups of the DNS names of its backends.
     pub dns_interval: Duration,
+    /// None where clients are not remembered.
+    pub sticky: Option<Sticky>,
     /// At least one; names are unique in all pools.
     pub backends: Vec<Backend>,
+}
+
+/// How clients come back to the backend that has their session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sticky {
+    pub clients: StickyClients,
+    /// From the end of a client's session; 1 s to a year.
+    pub expire: Duration,
+    /// How long a client is kept for a backend that is away; zero is not at all.
+    pub hold: Duration,
+}
+
+/// Who is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StickyClients {
+    All,
+    /// Those whose session outlives their connection.
+    Persistent,
 }
 
 /// How the first choice for a client is made.

@@ -27,6 +27,7 @@ mod office;
 mod operate;
 mod plan;
 mod reload;
+mod remember;
 mod report;
 mod rounds;
 mod sockets;
@@ -40,6 +41,7 @@ use crate::drain::Tasks;
 use crate::kernel::pins::{PinError, Pins};
 use crate::kernel::{self, Kernel, Unavailable};
 use crate::session::World;
+use crate::sticky::Memory;
 use office::Office;
 use report::Facts;
 use sockets::{Bound, Sockets};
@@ -143,7 +145,12 @@ pub fn run(start: &Start) -> Result<(), Failure> {
         Err(unavailable) => (None, None, Some(unavailable)),
     };
     let sockmap = kernel.as_ref().and_then(|kernel| kernel.sockmap.clone());
-    let world = Arc::new(build::world(config, tables, sockmap, since, unix_time)?);
+    let sticky = kernel.as_ref().map(Kernel::sticky).transpose()?;
+    let room = usize::try_from(config.kernel.sticky_capacity).unwrap_or(usize::MAX);
+    let memory = Memory::new(sticky, room);
+    let world = Arc::new(build::world(
+        config, tables, sockmap, memory, since, unix_time,
+    )?);
     sign(&world, since)?;
     let own_tables = kernel.as_ref().map(Kernel::tables).transpose()?;
     if let Some(tables) = &own_tables {

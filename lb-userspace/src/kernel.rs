@@ -31,6 +31,7 @@ pub mod reroute;
 pub mod reset;
 pub mod route;
 pub mod sockmap;
+pub mod sticky;
 pub mod sweep;
 pub mod tables;
 
@@ -126,10 +127,7 @@ fn load_into(
 ) -> Result<(Kernel, Tables), Unavailable> {
     let mut ebpf = open(config, &pins)?;
     let tables = Tables::take(&mut ebpf, &pins, listeners)?;
-    let mut notes: Vec<String> = pins
-        .capacity_note(config.clients_capacity)?
-        .into_iter()
-        .collect();
+    let mut notes = pins.capacity_notes(config)?;
     let mut interfaces = interfaces::wanted(config.interfaces.as_deref());
     load_programs(&mut ebpf, &pins)?;
     let manner = Manner::choose(config.attach, &mut ebpf)?;
@@ -192,6 +190,7 @@ fn open(config: &config::Kernel, pins: &Pins) -> Result<Ebpf, Unavailable> {
     loader
         .override_global(aya_log::LEVEL, &level, true)
         .map_max_entries(maps::CLIENTS, config.clients_capacity)
+        .map_max_entries(maps::STICKY, config.sticky_capacity)
         .map_max_entries(maps::FLOWS, config.clients_capacity.saturating_mul(2));
     for name in maps::PINNED {
         loader.map_pin_path(name, pins.map(name));

@@ -24,6 +24,7 @@ mod sys;
 
 pub mod kernel;
 pub mod registry;
+pub mod sticky;
 
 // Transport.
 pub mod dial;

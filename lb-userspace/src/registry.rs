@@ -202,7 +202,7 @@ fn key(client: &Client<'_>) -> ClientKey {
 }
 
 /// Ids are chosen by clients, who must not be able to make two with the same digest.
-fn digest(bytes: &[u8]) -> [u8; 16] {
+pub fn digest(bytes: &[u8]) -> [u8; 16] {
     let mut short = [0; 16];
     short.copy_from_slice(&Sha256::digest(bytes)[..16]);
     short

@@ -14,7 +14,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use lb_common::client::Path;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 
 use crate::balance::Subject;
 use crate::config::{DataPath, Limits};
@@ -30,6 +29,7 @@ use crate::mqtt::connect::Connect;
 use crate::registry::{Client, Entry, Registry};
 use crate::relay::Choices;
 use crate::relay::copy::{Pending, Tally};
+use crate::sticky::Memory;
 use crate::upstream::{Backends, Pool};
 
 mod carry;
@@ -37,12 +37,14 @@ mod hand_off;
 mod identify;
 mod open;
 mod place;
+mod reach;
 pub mod refuse;
 
 pub use hand_off::{Endings, HandOff, Splicer};
 use identify::Identified;
 use open::Opened;
 pub use place::{Place, Route};
+pub use reach::{Recall, recall};
 use refuse::{Refusals, Refused};
 
 /// What the configuration says now; a change of it makes another.
@@ -73,6 +75,8 @@ pub struct World {
     snapshot: RwLock<Arc<Snapshot>>,
     pub backends: Backends,
     pub registry: Arc<Registry>,
+    /// What is remembered of clients.
+    pub memory: Memory,
     /// Connections that are to end.
     pub evictions: Evictions,
     /// Where connections can be left to the kernel.
@@ -95,6 +99,7 @@ pub struct World {
 pub struct Lasting {
     pub backends: Backends,
     pub registry: Arc<Registry>,
+    pub memory: Memory,
     pub splicer: Option<Splicer>,
     pub sockmap: Option<Arc<Sockmap>>,
     pub clock: fn() -> u64,
@@ -105,6 +110,7 @@ impl World {
         let Lasting {
             backends,
             registry,
+            memory,
             splicer,
             sockmap,
             clock,
@@ -113,6 +119,7 @@ impl World {
             snapshot: RwLock::new(Arc::new(snapshot)),
             backends,
             registry,
+            memory,
             evictions: Evictions::default(),
             splicer,
             sockmap,
@@ -208,7 +215,6 @@ async fn open(
     let traits = place::traits(&connect, address.ip(), listener);
     let Place { route, pool } = now.place(listener, &traits);
     tracing::debug!(route, pool = pool.name, "belongs");
-    let candidates = pool.candidates(subject, Instant::now());
     let splicer = world
         .splicer
         .as_ref()
@@ -221,11 +227,14 @@ async fn open(
             client: agreed?,
         })
     };
-    let mut broker = open::first(candidates, &connect, pool, shape).await?;
+    let (mut broker, recall) = reach::reach(&connect, subject, pool, world, shape).await?;
 
     let keep_alive = keep_alive(&connect, &broker.first);
     let addresses = [address, client.local_addr().map_err(Refused::Lost)?];
     let entry = register(&connect, addresses, &broker, keep_alive, world);
+    if let Some(entry) = &entry {
+        reach::remember(&recall, pool, &connect, &broker, entry.session(), world);
+    }
     tracing::debug!(id = connect.client_id(), backend = %broker.backend.name, "opened");
     Ok(Session {
         addresses,

@@ -15,6 +15,7 @@ use crate::config;
 use crate::counters::{Counter, Gauge};
 use crate::mqtt::not_me::NotMe;
 
+pub mod choose;
 pub mod passed_over;
 pub mod sources;
 pub mod vitals;
@@ -41,6 +42,8 @@ pub struct Pool {
     /// Where each backend is, as it was configured.
     pub hosts: Vec<config::HostPort>,
     pub dns_interval: Duration,
+    /// None where clients are not remembered.
+    pub sticky: Option<config::Sticky>,
 }
 
 impl Pool {
@@ -70,6 +73,15 @@ impl Pool {
     pub fn home(&self, subject: Subject<'_>, now: Instant) -> Option<&Arc<Backend>> {
         let home = self.balancer.home(subject, &self.loads(now))?;
         self.backends.get(home)
+    }
+
+    /// All there would be to try for one client, best first, without taking a turn.
+    pub fn preview(&self, subject: Subject<'_>, now: Instant) -> Vec<&Arc<Backend>> {
+        let order = self.balancer.clone().order(subject, &self.loads(now));
+        order
+            .into_iter()
+            .map(|index| &self.backends[index])
+            .collect()
     }
 
     /// The backends at this moment, in their order.
@@ -226,6 +238,21 @@ impl Backend {
         self.standing().up_since
     }
 
+    /// Since when it does not answer, or is known not to; none where nothing is known.
+    pub fn away_since(&self) -> Option<Instant> {
+        self.standing().away_since
+    }
+
+    /// A client could not reach it.
+    pub fn is_missed(&self, now: Instant) {
+        self.standing().away_since.get_or_insert(now);
+    }
+
+    /// A client has reached it.
+    pub fn is_reached(&self) {
+        self.standing().away_since = None;
+    }
+
     fn standing(&self) -> MutexGuard<'_, Standing> {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -263,6 +290,7 @@ struct Standing {
     drain: Drain,
     health: Health,
     up_since: Option<Instant>,
+    away_since: Option<Instant>,
 }
 
 impl Standing {
@@ -278,9 +306,15 @@ impl Standing {
 
     fn change(&mut self, now: Instant, change: impl FnOnce(&mut Self)) {
         let was_available = self.available().is_ok();
+        let was_up = self.health == Health::Up;
         change(self);
         if !was_available && self.available().is_ok() {
             self.up_since = Some(now);
+        }
+        match self.health {
+            Health::Down | Health::Failing => drop(self.away_since.get_or_insert(now)),
+            Health::Up if was_up => {}
+            Health::Up => self.away_since = None,
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::shell;
 const ORDER: &[&str] = &[
     "mqtt", "config", "route", "balance", //
     "counters", "drain", "upstream", "evict", //
-    "sys", "kernel", "registry", //
+    "sys", "kernel", "registry", "sticky", //
     "dial", "listen", "relay", //
     "session", "health",  //
     "control", //

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::reload;
 use super::table::{columns, row};
-use crate::control::status::{Backend, Counted, Ports, Sockmap, Splice, Status};
+use crate::control::status::{Backend, Counted, Ports, Sockmap, Splice, Status, Sticky};
 
 /// Shows a status as aligned columns.
 #[derive(Debug)]
@@ -25,6 +25,7 @@ impl fmt::Display for Table<'_> {
             refused,
             choices: _,
             evicted,
+            sticky,
             splice: _,
             sockmap: _,
             bytes,
@@ -51,6 +52,7 @@ impl fmt::Display for Table<'_> {
         writeln!(f, "refused   {}", counted(refused))?;
         writeln!(f, "paths     {}", self.choices())?;
         writeln!(f, "evicted   {}", counted(evicted))?;
+        writeln!(f, "sticky    {}", remembered(sticky))?;
         self.splice(f)?;
         self.sockmap(f)?;
         if let Some(reload) = reload {
@@ -188,4 +190,18 @@ fn counted<'c>(each: impl IntoIterator<Item = &'c Counted>) -> String {
         .map(|counted| format!("{} {}", counted.count, counted.reason))
         .collect();
     each.join(", ")
+}
+
+fn remembered(sticky: &Sticky) -> String {
+    let Sticky {
+        entries,
+        followed,
+        learned,
+        held,
+        full,
+    } = sticky;
+    format!(
+        "{entries} remembered; {followed} followed, {learned} learned, {held} held, \
+         {full} without room"
+    )
 }

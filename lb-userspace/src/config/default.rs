@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::health::OnDead;
 use super::why::Why;
-use super::{Attach, Balance, Clean, DataPath, KernelMode, LogFormat, Tier};
+use super::{Attach, Balance, Clean, DataPath, KernelMode, LogFormat, StickyClients, Tier};
 use crate::mqtt::Version;
 use crate::mqtt::not_me::NotMe;
 
@@ -19,6 +19,7 @@ pub const MODE: KernelMode = KernelMode::Auto;
 pub const ATTACH: Attach = Attach::Auto;
 pub const PINS: &str = "/sys/fs/bpf/sluice";
 pub const CLIENTS_CAPACITY: u32 = 1 << 20;
+pub const STICKY_CAPACITY: u32 = 1 << 18;
 
 pub const CONNECT_PACKET_BYTES: usize = 64 * 1024;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,6 +37,10 @@ pub const DNS_INTERVAL: Duration = Duration::from_secs(30);
 pub const RETRY_ON: &[NotMe] = &NotMe::ALL;
 pub const LOAD_BOUND: Option<NonZeroU16> = None;
 pub const SLOW_START: Duration = Duration::ZERO;
+
+pub const STICKY_CLIENTS: StickyClients = StickyClients::Persistent;
+pub const EXPIRE: Duration = Duration::from_secs(24 * 3600);
+pub const HOLD: Duration = Duration::from_secs(30);
 
 pub const WEIGHT: u16 = 1;
 pub const TIER: Tier = Tier::Primary;

@@ -51,6 +51,7 @@ pub struct Kernel {
     pub attach: Value<String>,
     pub pins: Value<String>,
     pub clients_capacity: Value<i64>,
+    pub sticky_capacity: Value<i64>,
     pub interfaces: Vec<Spanned<String>>,
 }
 
@@ -102,6 +103,7 @@ pub struct Pool {
     pub load_bound: Value<i64>,
     pub slow_start: Value<Quantity>,
     pub health: Table<Health>,
+    pub sticky: Option<Spanned<Table<Sticky>>>,
     pub backends: Vec<Spanned<Table<Backend>>>,
 }
 
@@ -128,6 +130,14 @@ pub struct Health {
     pub fail_on: Value<Vec<Spanned<String>>>,
     pub on_dead: Value<String>,
     pub resets_per_second: Value<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sticky {
+    pub persistent_only: Value<bool>,
+    pub expire: Value<Quantity>,
+    pub hold: Value<Quantity>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -204,6 +214,7 @@ mod tests {
                     attach,
                     pins,
                     clients_capacity,
+                    sticky_capacity,
                     interfaces: _,
                 }),
             limits:
@@ -233,6 +244,7 @@ mod tests {
         for list in ["interfaces", "source_addresses"] {
             assert!(text.contains(&format!("\n{list} = []\n")), "{list}");
         }
+        assert!(sticky_capacity.is_some());
     }
 
     fn shows_every_key_of_a_pool(pool: Pool) {
@@ -247,6 +259,7 @@ mod tests {
             load_bound,
             slow_start,
             health,
+            sticky,
             mut backends,
         } = pool;
         assert!(name.is_some() && balance.is_some() && attempts.is_some());
@@ -254,6 +267,12 @@ mod tests {
         assert!(dns_interval.is_some());
         assert!(retry_on.is_some() && load_bound.is_some() && slow_start.is_some());
         shows_every_key_of(health.0);
+        let Table(Sticky {
+            persistent_only,
+            expire,
+            hold,
+        }) = sticky.unwrap().into_inner();
+        assert!(persistent_only.is_some() && expire.is_some() && hold.is_some());
         let Table(Backend {
             name,
             address,

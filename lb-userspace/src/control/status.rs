@@ -26,6 +26,8 @@ pub struct Status {
     pub choices: Vec<Chosen>,
     /// Connections ended that could have gone on, by why.
     pub evicted: Vec<Counted>,
+    /// What is remembered of clients.
+    pub sticky: Sticky,
     /// The connections in the kernel, where that is possible.
     pub splice: Option<Splice>,
     /// The connections whose bytes the kernel moves between sockets, where that is possible.
@@ -107,6 +109,21 @@ pub struct Chosen {
     pub path: String,
     pub because: String,
     pub count: u64,
+}
+
+/// Clients that come back to their backend; all but `entries` since the daemon started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sticky {
+    /// Clients that are remembered.
+    pub entries: u64,
+    /// That went where they had been.
+    pub followed: u64,
+    /// That were remembered, or remembered anew.
+    pub learned: u64,
+    /// That were refused while their backend was away.
+    pub held: u64,
+    /// That found no room.
+    pub full: u64,
 }
 
 /// Connections that the kernel carries.

@@ -20,6 +20,7 @@ use crate::kernel::sockmap::Sockmap;
 use crate::kernel::tables::Tables;
 use crate::registry::Registry;
 use crate::session::{Endings, Lasting, Splicer, World};
+use crate::sticky::Memory;
 use crate::upstream::{Backend, Backends};
 
 /// Session numbers go up by one; a restart continues above all that a faster clock could have used.
@@ -29,6 +30,7 @@ pub(super) fn world(
     config: &Config,
     mut tables: Option<Tables>,
     sockmap: Option<Arc<Sockmap>>,
+    memory: Memory,
     since: u64,
     clock: fn() -> u64,
 ) -> Result<World, Failure> {
@@ -63,6 +65,7 @@ pub(super) fn world(
     let lasting = Lasting {
         backends,
         registry: Arc::new(Registry::new(tables, since * SESSIONS_A_SECOND)),
+        memory,
         splicer,
         sockmap,
         clock,

@@ -11,7 +11,9 @@ use tracing_subscriber::EnvFilter;
 use super::reload::Reloader;
 use super::report::Facts;
 use super::sockets::Sockets;
-use super::{Failure, Start, ends, evict, flows, operate, rounds, sweep, unix_time, watch};
+use super::{
+    Failure, Start, ends, evict, flows, operate, remember, rounds, sweep, unix_time, watch,
+};
 use crate::config::Config;
 use crate::control::reload::{Cause, Outcome, Reload};
 use crate::control::{self, Reply, Request};
@@ -57,6 +59,7 @@ impl Office<'_> {
             None => (None, None),
         };
         let mut kernel = kernel;
+        let sticky = kernel.as_deref().map(Kernel::sticky).transpose()?;
         let kernel_log = kernel_log(kernel.as_deref_mut())?;
         let events = kernel.as_ref().map(|kernel| kernel.events()).transpose()?;
         let (wish, wishes) = mpsc::channel(1);
@@ -96,6 +99,7 @@ impl Office<'_> {
             () = errors => {}
             () = evict::forever(world, tables) => {}
             () = health::forever(world, tasks) => {}
+            () = remember::forever(world, tables, sticky) => {}
             () = keep_up(world, kernel.zip(tables), events) => {}
             () = on_signal(hang_up, &wish) => {}
             () = on_change(start, &config, &wish) => {}

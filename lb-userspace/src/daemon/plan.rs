@@ -150,6 +150,7 @@ fn make_pool(config: &config::Pool, backends: Vec<Arc<Backend>>) -> Pool {
             .map(|backend| backend.address.clone())
             .collect(),
         dns_interval: config.dns_interval,
+        sticky: config.sticky,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::config::why::Why;
 use crate::control::reload::{Outcome, Reload};
 use crate::control::status::{
     Backend, Bytes, Chosen, Counted, DataPath, Kernel as KernelStatus, Listener, Ports, Sockmap,
-    Splice, Status,
+    Splice, Status, Sticky,
 };
 use crate::evict::Because;
 use crate::kernel::route;
@@ -170,6 +170,7 @@ impl Facts {
             refused: counted(world.refusals.each(), Reason::label),
             choices: choices(world),
             evicted: counted(world.evictions.each(), Because::label),
+            sticky: sticky(world),
             splice: splice(world),
             sockmap: sockmap(world),
             bytes: Bytes {
@@ -275,6 +276,17 @@ fn choices(world: &World) -> Vec<Chosen> {
         count,
     };
     world.choices.each().map(chosen).collect()
+}
+
+fn sticky(world: &World) -> Sticky {
+    let memory = &world.memory;
+    Sticky {
+        entries: memory.entries(),
+        followed: memory.followed.value(),
+        learned: memory.learned.value(),
+        held: memory.held.value(),
+        full: memory.full.value(),
+    }
 }
 
 fn splice(world: &World) -> Option<Splice> {

@@ -95,9 +95,25 @@ impl Pins {
         root.is_dir().then(|| Self(root.to_owned()))
     }
 
-    /// Says so where the client table keeps another size than the one that is configured.
-    pub(super) fn capacity_note(&self, configured: u32) -> Result<Option<String>, PinError> {
-        let path = self.map(maps::CLIENTS);
+    /// Says so where a table keeps another size than the one that is configured.
+    pub(super) fn capacity_notes(
+        &self,
+        config: &crate::config::Kernel,
+    ) -> Result<Vec<String>, PinError> {
+        let notes = [
+            self.capacity_note(maps::CLIENTS, "clients_capacity", config.clients_capacity)?,
+            self.capacity_note(maps::STICKY, "sticky_capacity", config.sticky_capacity)?,
+        ];
+        Ok(notes.into_iter().flatten().collect())
+    }
+
+    fn capacity_note(
+        &self,
+        map: &str,
+        key: &str,
+        configured: u32,
+    ) -> Result<Option<String>, PinError> {
+        let path = self.map(map);
         let read = |source| PinError::Read {
             path: path.clone(),
             source,
@@ -108,7 +124,7 @@ impl Pins {
             .map_err(read)?;
         let there = info.max_entries();
         Ok((there != configured).then(|| {
-            format!("kernel.clients_capacity stays {there} until the pins are removed with `sluice detach`")
+            format!("kernel.{key} stays {there} until the pins are removed with `sluice detach`")
         }))
     }
 

@@ -28,6 +28,8 @@ pub enum Refused {
     Closed,
     #[error("client was lost before its CONNECT was whole")]
     Lost(#[source] io::Error),
+    #[error("backend `{backend}`, which has the client's session, is away")]
+    Held { backend: String, version: Version },
     #[error(transparent)]
     Malformed(#[from] Malformed),
     #[error("no backend of pool `{pool}` answers")]
@@ -41,15 +43,17 @@ pub enum Refused {
 pub enum Reason {
     ByBackends,
     Closed,
+    Held,
     Malformed,
     NoBackend,
     TooSlow,
 }
 
 impl Reason {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::ByBackends,
         Self::Closed,
+        Self::Held,
         Self::Malformed,
         Self::NoBackend,
         Self::TooSlow,
@@ -59,6 +63,7 @@ impl Reason {
         match self {
             Self::ByBackends => "refused_by_backends",
             Self::Closed => "closed",
+            Self::Held => "held",
             Self::Malformed => "malformed",
             Self::NoBackend => "no_backend",
             Self::TooSlow => "too_slow",
@@ -87,6 +92,7 @@ impl Refused {
         match self {
             Self::ByBackends { .. } => Reason::ByBackends,
             Self::Closed | Self::Lost(_) => Reason::Closed,
+            Self::Held { .. } => Reason::Held,
             Self::Malformed(_) => Reason::Malformed,
             Self::NoBackend { .. } => Reason::NoBackend,
             Self::TooSlow => Reason::TooSlow,
@@ -99,7 +105,9 @@ impl Refused {
             Self::ByBackends { connack } => Some(connack.clone()),
             Self::Closed | Self::Lost(_) | Self::TooSlow => None,
             Self::Malformed(malformed) => Refusal::from(*malformed).connack(malformed.version),
-            Self::NoBackend { version, .. } => Refusal::ServerUnavailable.connack(Some(*version)),
+            Self::Held { version, .. } | Self::NoBackend { version, .. } => {
+                Refusal::ServerUnavailable.connack(Some(*version))
+            }
         }
     }
 }

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::choose::{Because, Wish};
 use super::{Backend, Backends, Health, Pool, Unavailable, Wanted};
 use crate::balance::{Balancer, Member, Subject};
-use crate::config::{Balance, Tier};
+use crate::config::{Balance, Sticky, StickyClients, Tier};
 
+const HOLD: Duration = Duration::from_secs(30);
 const SLOW_START: Duration = Duration::from_secs(100);
 
 fn pool(by: Balance, weights: &[u16]) -> Pool {
@@ -39,6 +41,11 @@ fn pool(by: Balance, weights: &[u16]) -> Pool {
         health: crate::config::Health::default(),
         hosts: Vec::new(),
         dns_interval: SLOW_START,
+        sticky: Some(Sticky {
+            clients: StickyClients::Persistent,
+            expire: SLOW_START,
+            hold: HOLD,
+        }),
     }
 }
 
@@ -133,4 +140,84 @@ fn what_comes_back_takes_clients_again() {
     backend.change(address, 2);
 
     assert_eq!(backend.available(), Ok(()));
+}
+
+/// Why, and who, for a client that is remembered with the third backend.
+fn choice(pool: &Pool, wish: Wish, now: Instant) -> (Because, Vec<u32>) {
+    let subject = Subject {
+        client_id: "device",
+        address: [127, 0, 0, 1].into(),
+    };
+    let choice = pool.choose(subject, Some("broker-2"), wish, now);
+    let candidates = choice.candidates.iter().map(|backend| backend.number);
+    (choice.because, candidates.collect())
+}
+
+#[test]
+fn a_client_returns_whatever_the_balancer_says() {
+    let pool = pool(Balance::First, &[1, 1, 0]);
+    let now = Instant::now();
+
+    assert_eq!(choice(&pool, Wish::Resume, now), (Because::Kept, vec![2]));
+    assert_eq!(
+        choice(&pool, Wish::Anew, now),
+        (Because::Returned, vec![2, 0])
+    );
+}
+
+#[test]
+fn a_client_waits_for_a_backend_that_is_down_but_not_for_ever() {
+    let pool = pool(Balance::First, &[1, 1, 1]);
+    let start = Instant::now();
+    pool.backends[2].is_found(Health::Down, start);
+
+    assert_eq!(choice(&pool, Wish::Resume, start), (Because::Held, vec![]));
+    assert_eq!(
+        choice(&pool, Wish::Anew, start),
+        (Because::Replaced, vec![0, 1])
+    );
+    let later = start + HOLD;
+    assert_eq!(
+        choice(&pool, Wish::Resume, later),
+        (Because::Replaced, vec![0, 1])
+    );
+
+    pool.backends[2].is_found(Health::Up, later);
+    assert_eq!(choice(&pool, Wish::Resume, later), (Because::Kept, vec![2]));
+}
+
+#[test]
+fn a_client_waits_for_a_backend_that_only_clients_miss() {
+    let pool = pool(Balance::First, &[1, 1, 1]);
+    let start = Instant::now();
+    pool.backends[2].is_missed(start);
+    pool.backends[2].is_missed(start + HOLD / 2);
+
+    let before = start + HOLD * 9 / 10;
+    assert_eq!(
+        choice(&pool, Wish::Resume, before),
+        (Because::Kept, vec![2])
+    );
+    let after = start + HOLD;
+    assert_eq!(
+        choice(&pool, Wish::Resume, after),
+        (Because::Returned, vec![2, 0])
+    );
+
+    pool.backends[2].is_reached();
+    assert_eq!(choice(&pool, Wish::Resume, after), (Because::Kept, vec![2]));
+}
+
+#[test]
+fn a_client_does_not_return_to_a_backend_that_gets_none() {
+    for wanted in [Wanted::Draining, Wanted::Disabled] {
+        let pool = pool(Balance::First, &[1, 1, 1]);
+        let now = Instant::now();
+        pool.backends[2].want(wanted, now);
+
+        assert_eq!(
+            choice(&pool, Wish::Resume, now),
+            (Because::Replaced, vec![0, 1])
+        );
+    }
 }

@@ -43,6 +43,7 @@ pub(super) fn kernel(written: file::Kernel, report: &mut Report<'_>) -> Kernel {
         attach,
         pins,
         clients_capacity,
+        sticky_capacity,
         interfaces,
     } = written;
     let interfaces = report.each(&interfaces, |name| rules::interface(name));
@@ -56,6 +57,9 @@ pub(super) fn kernel(written: file::Kernel, report: &mut Report<'_>) -> Kernel {
             rules::absolute(path, default::PINS)
         }),
         clients_capacity: report.optional(clients_capacity, default::CLIENTS_CAPACITY, |count| {
+            rules::number(*count, &(1..=1 << 24))
+        }),
+        sticky_capacity: report.optional(sticky_capacity, default::STICKY_CAPACITY, |count| {
             rules::number(*count, &(1..=1 << 24))
         }),
         interfaces: Some(interfaces).filter(|names| !names.is_empty()),

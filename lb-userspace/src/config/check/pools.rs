@@ -1,6 +1,7 @@
 //! `[[pools]]` and `[[pools.backends]]`: each one by itself.
 
 use std::num::{NonZeroU16, NonZeroUsize};
+use std::time::Duration;
 
 use toml::Spanned;
 
@@ -8,7 +9,7 @@ use super::report::{self, Report};
 use super::{address, health, rules};
 use crate::config::complaint::Fault;
 use crate::config::file::{self, Table};
-use crate::config::{Backend, Balance, Pool, Tier, default};
+use crate::config::{Backend, Balance, Pool, Sticky, StickyClients, Tier, default};
 use crate::mqtt::not_me::NotMe;
 
 /// The pools that are right; at least one, or a complaint.
@@ -38,6 +39,7 @@ fn pool(written: Spanned<Table<file::Pool>>, report: &mut Report<'_>) -> Option<
         load_bound,
         slow_start,
         health,
+        sticky,
         backends,
     }) = written.into_inner();
     let name = report.required(&owner, "name", name, |text| rules::name(text));
@@ -61,6 +63,7 @@ fn pool(written: Spanned<Table<file::Pool>>, report: &mut Report<'_>) -> Option<
     let slow_start = report.optional(slow_start, default::SLOW_START, rules::period);
     let dns_interval = report.optional(dns_interval, default::DNS_INTERVAL, rules::duration);
     let health = health::check(health.0, report);
+    let sticky = sticky.map(|table| self::sticky(table.into_inner().0, report));
     if backends.is_empty() {
         report.missing(&owner, "backends");
     }
@@ -78,8 +81,34 @@ fn pool(written: Spanned<Table<file::Pool>>, report: &mut Report<'_>) -> Option<
         slow_start,
         health,
         dns_interval,
+        sticky,
         backends,
     })
+}
+
+fn sticky(written: file::Sticky, report: &mut Report<'_>) -> Sticky {
+    let file::Sticky {
+        persistent_only,
+        expire,
+        hold,
+    } = written;
+    Sticky {
+        clients: report.optional(persistent_only, default::STICKY_CLIENTS, |only| {
+            Ok(if *only {
+                StickyClients::Persistent
+            } else {
+                StickyClients::All
+            })
+        }),
+        expire: report.optional(expire, default::EXPIRE, |time| {
+            let expire = rules::period(time)?;
+            if expire < Duration::from_secs(1) {
+                return Err(rules::outside("\"1s\"", "\"8760h\""));
+            }
+            Ok(expire)
+        }),
+        hold: report.optional(hold, default::HOLD, rules::period),
+    }
 }
 
 /// A bound in percent; none is 0.

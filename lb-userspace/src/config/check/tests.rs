@@ -176,6 +176,7 @@ const HEADERS: &str = r#"[daemon]
 [routes]
 [[pools]]
 [[pools.backends]]
+[pools.sticky]
 [pools.backends]
 [[backends]]"#;
 
@@ -210,6 +211,10 @@ clean
 source
 listeners
 sni
+persistent_only
+expire
+hold
+sticky
 a.b.c
 ""
 pools
