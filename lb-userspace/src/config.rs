@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::num::{NonZeroU16, NonZeroUsize};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ pub enum Attach {
     Tcx,
 }
 
-/// Bounds on what a client may take before it is known.
+/// Bounds on what clients may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The longest CONNECT, fixed header included; 64 B to 1 MiB.
@@ -104,6 +104,29 @@ pub struct Limits {
     pub connect_timeout: Duration,
     /// What may lie in front of a receiver on the sockmap path; 64 KiB to 64 MiB.
     pub sockmap_queue_bytes: u32,
+    /// Clients in all, from their CONNECT to their close; `None` is no limit.
+    pub max_connections: Option<NonZeroU32>,
+    /// The same for one source: an IPv4 address, or the first 64 bits of an IPv6 one.
+    pub max_connections_per_source: Option<NonZeroU32>,
+    /// Connections without a whole CONNECT; `None` is derived from the limit of open files.
+    pub pending_connects: Option<NonZeroU32>,
+    /// The same for one source; `None` is half of `pending_connects`.
+    pub pending_connects_per_source: Option<NonZeroU32>,
+    /// How long a CONNECT may wait where a rate is set.
+    pub queue_timeout: Duration,
+    /// How often one client id may connect from one source; `None` is no limit.
+    pub connects_per_client: Option<Rate>,
+    /// How long a client may be late, on top of one and a half times its keep alive; at most 1 h.
+    pub idle_margin: Duration,
+    /// The silence that ends a client without keep alive, 1 s to 1 year; `None` is never.
+    pub idle_without_keep_alive: Option<Duration>,
+}
+
+/// So many in a time; 1 to 1,000,000 in a second, a minute or an hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    pub count: NonZeroU32,
+    pub per: Duration,
 }
 
 /// Addresses where clients connect.
@@ -115,6 +138,12 @@ pub struct Listener {
     /// The name of a pool that exists.
     pub pool: String,
     pub datapath: DataPath,
+    /// Clients at a time, from their CONNECT to their close; `None` is no limit.
+    pub max_connections: Option<NonZeroU32>,
+    /// How fast CONNECTs are let through; `None` is no limit.
+    pub connect_rate: Option<Rate>,
+    /// Who is served; at least one, each once.
+    pub versions: Vec<Version>,
 }
 
 /// Which data path the operator wants for established connections.
@@ -235,6 +264,10 @@ pub struct Backend {
     pub tier: Tier,
     /// Addresses of this host, of the family of `address` where that is one; none is what the route says.
     pub source_addresses: Vec<IpAddr>,
+    /// Clients at a time; `None` is no limit.
+    pub max_connections: Option<NonZeroU32>,
+    /// How fast it is sent CONNECTs; `None` is no limit.
+    pub connect_rate: Option<Rate>,
 }
 
 /// An IP address or a DNS name, with a port.

@@ -18,6 +18,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::reload::Error as LogError;
 
 mod build;
+mod descriptors;
 mod ends;
 mod evict;
 mod flows;
@@ -35,6 +36,8 @@ mod sweep;
 mod watch;
 mod worker;
 
+use crate::admission::Admission;
+use crate::admission::budget::Budget;
 use crate::config::{Config, KernelMode};
 use crate::control;
 use crate::drain::Tasks;
@@ -130,12 +133,19 @@ pub fn run(start: &Start) -> Result<(), Failure> {
         let path = config.daemon.control.clone();
         Failure::Control { path, source }
     })?;
-    let (threads, posts) = (0..threads(config).get())
+    let descriptors = descriptors::raise();
+    let (threads, posts): (Vec<_>, Vec<_>) = (0..threads(config).get())
         .map(|_| mpsc::unbounded_channel())
         .unzip();
+    let each = threads.len();
     let inherited = inherit::take();
     let sockets = Sockets::new(threads, inherited.sockets);
     let bound = sockets.bind(&config.listeners)?;
+    let admission = Arc::new(Admission::new(Budget {
+        descriptors,
+        // Each thread has a socket of its own for each address, and here is a copy of it.
+        listening: 2 * (bound.len() * each) as u64,
+    }));
 
     let (kernel, tables, unavailable) = match kernel::load(&config.kernel, &addresses(config)) {
         Ok((kernel, tables)) => (Some(kernel), Some(tables), None),
@@ -147,10 +157,12 @@ pub fn run(start: &Start) -> Result<(), Failure> {
     let sockmap = kernel.as_ref().and_then(|kernel| kernel.sockmap.clone());
     let sticky = kernel.as_ref().map(Kernel::sticky).transpose()?;
     let room = usize::try_from(config.kernel.sticky_capacity).unwrap_or(usize::MAX);
-    let memory = Memory::new(sticky, room);
-    let world = Arc::new(build::world(
-        config, tables, sockmap, memory, since, unix_time,
-    )?);
+    let shared = build::Shared {
+        sockmap,
+        memory: Memory::new(sticky, room),
+        admission,
+    };
+    let world = Arc::new(build::world(config, tables, shared, since, unix_time)?);
     sign(&world, since)?;
     let own_tables = kernel.as_ref().map(Kernel::tables).transpose()?;
     if let Some(tables) = &own_tables {
@@ -160,7 +172,7 @@ pub fn run(start: &Start) -> Result<(), Failure> {
     operate::resume(&world);
 
     let facts = Facts::new(config, since, kernel.as_ref(), unavailable.as_ref(), &world);
-    facts.announce(config);
+    facts.announce(config, &world);
     let office = Office {
         start,
         world: &world,

@@ -14,6 +14,7 @@ pub mod mqtt;
 pub mod route;
 
 // State.
+pub mod admission;
 pub mod counters;
 pub mod drain;
 pub mod evict;

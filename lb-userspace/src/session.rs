@@ -1,20 +1,25 @@
 //! One client, from accept until it is carried by the kernel or has gone.
 //!
 //! ```text
-//! accept ─▶ identify ─▶ choose ─▶ open ────────▶ register ─▶ relay
-//!           one CONNECT  pool,    dial, CONNECT,  a row in    splice: leave it to the kernel
-//!           in time and  order    CONNACK; else   the tables  copy: until both sides ended
-//!           in bounds             the next one
+//! accept ─▶ identify ─▶ admit ─▶ choose ─▶ open ────────▶ register ─▶ relay
+//!           one CONNECT  a seat,  pool,     dial, CONNECT,  a row in    splice: leave it to the kernel
+//!           in time and  in its   order     CONNACK; else   the tables  copy: until both sides ended
+//!           in bounds    turn               the next one
 //! ```
 //!
 //! Up to a backend's CONNACK the client has seen nothing, so a backend that fails can be replaced.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use lb_common::client::Path;
 use tokio::net::TcpStream;
 
+use crate::admission::gate::Gate;
+use crate::admission::seats::Seat;
+use crate::admission::{Admission, budget};
 use crate::balance::Subject;
 use crate::config::{DataPath, Limits};
 use crate::counters::Counter;
@@ -24,6 +29,7 @@ use crate::evict::Evictions;
 use crate::kernel::leg::Agreed;
 use crate::kernel::sockmap::Sockmap;
 use crate::listen::SegmentLimit;
+use crate::mqtt::Version;
 use crate::mqtt::connack::First;
 use crate::mqtt::connect::Connect;
 use crate::registry::{Client, Entry, Registry};
@@ -32,20 +38,23 @@ use crate::relay::copy::{Pending, Tally};
 use crate::sticky::Memory;
 use crate::upstream::{Backends, Pool};
 
+mod admit;
 mod carry;
 mod hand_off;
 mod identify;
+mod idle;
 mod open;
 mod place;
 mod reach;
 pub mod refuse;
 
+use admit::Patience;
 pub use hand_off::{Endings, HandOff, Splicer};
 use identify::Identified;
 use open::Opened;
 pub use place::{Place, Route};
 pub use reach::{Recall, recall};
-use refuse::{Refusals, Refused};
+use refuse::{Pace, Refusals, Refused};
 
 /// What the configuration says now; a change of it makes another.
 #[derive(Debug)]
@@ -83,6 +92,7 @@ pub struct World {
     pub splicer: Option<Splicer>,
     /// Where the kernel can move bytes between sockets.
     pub sockmap: Option<Arc<Sockmap>>,
+    pub admission: Arc<Admission>,
     pub refusals: Refusals,
     pub choices: Choices,
     /// Bytes carried on the copy path.
@@ -102,6 +112,7 @@ pub struct Lasting {
     pub memory: Memory,
     pub splicer: Option<Splicer>,
     pub sockmap: Option<Arc<Sockmap>>,
+    pub admission: Arc<Admission>,
     pub clock: fn() -> u64,
 }
 
@@ -113,8 +124,10 @@ impl World {
             memory,
             splicer,
             sockmap,
+            admission,
             clock,
         } = lasting;
+        let goodbyes = budget::goodbyes(admission.budget.descriptors);
         Self {
             snapshot: RwLock::new(Arc::new(snapshot)),
             backends,
@@ -123,7 +136,8 @@ impl World {
             evictions: Evictions::default(),
             splicer,
             sockmap,
-            refusals: Refusals::default(),
+            admission,
+            refusals: Refusals::new(usize::try_from(goodbyes).unwrap_or(usize::MAX)),
             choices: Choices::default(),
             copied: Tally::default(),
             moved: Tally::default(),
@@ -155,6 +169,11 @@ pub struct Listener {
     pub addresses: Vec<SocketAddr>,
     pub pool: Arc<Pool>,
     pub datapath: DataPath,
+    pub versions: Vec<Version>,
+    /// Clients at a time; `None` is no limit.
+    pub max_connections: Option<NonZeroU32>,
+    /// Lets CONNECTs through at its rate.
+    pub gate: Arc<Gate>,
     pub segment_limit: Arc<SegmentLimit>,
     pub accepted: Arc<Counter>,
 }
@@ -176,7 +195,7 @@ pub async fn run(
         Err(refused) => {
             tracing::debug!(reason = refused.reason().label(), "refused: {refused}");
             world.refusals.count(refused.reason());
-            refuse::answer(client, &refused).await;
+            refuse::answer(client, &refused, &world.refusals).await;
             None
         }
     }
@@ -191,9 +210,10 @@ struct Session {
     pending: Pending,
     /// Bytes of the CONNECT, which the backend has.
     connect_bytes: usize,
-    /// In seconds.
-    keep_alive: u16,
+    /// The silence of the client that ends it; `None` is any.
+    idle: Option<Duration>,
     sockmap_queue_bytes: u32,
+    seat: Seat,
     /// None where the backend has not accepted the client.
     entry: Option<Entry>,
 }
@@ -205,14 +225,38 @@ async fn open(
     now: &Snapshot,
     world: &World,
 ) -> Result<Session, Refused> {
-    let identified = identify::identify(client, now.limits);
+    let admission = &world.admission;
+    let room = admission.budget.shares(&now.limits).pending;
+    let slot = admission.pending.enter(address.ip().into(), room);
+    let identified = identify::identify(client, now.limits, slot);
     let identified = world.stop.identifying.run_until_cancelled(identified).await;
-    let Identified { connect, pipelined } = identified.unwrap_or(Err(Refused::TooSlow))?;
+    let identified = identified.unwrap_or(Err(Refused::TooSlow))?;
+
+    let connect = identified.connect.clone();
+    let addresses = [address, client.local_addr().map_err(Refused::Lost)?];
+    let seat = admit::admit(&connect, addresses, listener, now, world)?;
+    let served = serve(client, identified, addresses, seat, (listener, now, world)).await;
+    served.inspect_err(|refused| {
+        admit::forgive(refused, connect.client_id(), address, world, now);
+    })
+}
+
+/// Finds a backend for a client that has a seat, when it is its turn.
+async fn serve(
+    client: &TcpStream,
+    Identified { connect, pipelined }: Identified,
+    addresses: [SocketAddr; 2],
+    seat: Seat,
+    (listener, now, world): (&Listener, &Snapshot, &World),
+) -> Result<Session, Refused> {
+    let mut patience = Patience::new(client, &connect, &pipelined, now.limits.queue_timeout);
+    patience.pass(&listener.gate, Pace::Listener).await?;
+
     let subject = Subject {
         client_id: connect.client_id(),
-        address: address.ip(),
+        address: addresses[0].ip(),
     };
-    let traits = place::traits(&connect, address.ip(), listener);
+    let traits = place::traits(&connect, addresses[0].ip(), listener);
     let Place { route, pool } = now.place(listener, &traits);
     tracing::debug!(route, pool = pool.name, "belongs");
     let splicer = world
@@ -227,14 +271,15 @@ async fn open(
             client: agreed?,
         })
     };
-    let (mut broker, recall) = reach::reach(&connect, subject, pool, world, shape).await?;
+    let (mut broker, expected, recall) =
+        reach::reach(&connect, subject, pool, world, shape, patience).await?;
 
-    let keep_alive = keep_alive(&connect, &broker.first);
-    let addresses = [address, client.local_addr().map_err(Refused::Lost)?];
+    let keep_alive = idle::keep_alive(&connect, &broker.first);
     let entry = register(&connect, addresses, &broker, keep_alive, world);
     if let Some(entry) = &entry {
         reach::remember(&recall, pool, &connect, &broker, entry.session(), world);
     }
+    drop(expected);
     tracing::debug!(id = connect.client_id(), backend = %broker.backend.name, "opened");
     Ok(Session {
         addresses,
@@ -243,20 +288,12 @@ async fn open(
             to_client: std::mem::take(&mut broker.received),
         },
         connect_bytes: connect.bytes().len(),
-        keep_alive,
+        idle: idle::limit(keep_alive, &now.limits),
         sockmap_queue_bytes: now.limits.sockmap_queue_bytes,
+        seat,
         entry,
         broker,
     })
-}
-
-/// In seconds; what the backend says counts [MQTT5-3.2.2-21].
-fn keep_alive(connect: &Connect, first: &First) -> u16 {
-    let server = match first {
-        First::Connack(connack) => connack.server_keep_alive,
-        First::Auth => None,
-    };
-    server.unwrap_or_else(|| connect.keep_alive())
 }
 
 /// A row for a client that the backend took; a client it refused gets none.

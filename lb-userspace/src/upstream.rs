@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use lb_common::backend::State;
 use tokio::time::Instant;
 
+use crate::admission::gate::Gate;
 use crate::balance::{Balancer, Load, Subject};
 use crate::config;
 use crate::counters::{Counter, Gauge};
@@ -17,10 +18,12 @@ use crate::mqtt::not_me::NotMe;
 
 pub mod choose;
 pub mod passed_over;
+mod room;
 pub mod sources;
 pub mod vitals;
 
 use passed_over::PassedOver;
+pub use room::Expected;
 use sources::Sources;
 use vitals::Vitals;
 
@@ -84,6 +87,12 @@ impl Pool {
             .collect()
     }
 
+    /// Whether a backend would be available if it had fewer clients.
+    pub fn has_full(&self) -> bool {
+        let mut backends = self.backends.iter();
+        backends.any(|backend| backend.available() == Err(Unavailable::Full))
+    }
+
     /// The backends at this moment, in their order.
     pub fn loads(&self, now: Instant) -> Vec<Load> {
         let load = |backend: &Arc<Backend>| Load {
@@ -135,10 +144,16 @@ pub struct Backend {
     pub name: String,
     address: RwLock<SocketAddr>,
     weight: AtomicU16,
+    /// Clients at a time; 0 is no limit.
+    most: AtomicU32,
     standing: Mutex<Standing>,
     is_gone: AtomicBool,
     vitals: Mutex<Vitals>,
     pub sources: Sources,
+    /// Lets CONNECTs through at its rate.
+    pub gate: Gate,
+    /// Clients on their way to it, that are not yet sessions.
+    opening: Gauge,
     /// Sessions open now.
     pub connections: Gauge,
     /// Sessions opened since the daemon started.
@@ -154,10 +169,13 @@ impl Backend {
             name: name.to_owned(),
             address: RwLock::new(address),
             weight: AtomicU16::new(weight),
+            most: AtomicU32::default(),
             standing: Mutex::default(),
             is_gone: AtomicBool::new(false),
             vitals: Mutex::default(),
             sources: Sources::default(),
+            gate: Gate::default(),
+            opening: Gauge::default(),
             connections: Gauge::default(),
             opened: Counter::default(),
             passed_over: PassedOver::default(),
@@ -180,7 +198,11 @@ impl Backend {
         if self.is_gone() {
             return Err(Unavailable::Gone);
         }
-        self.standing().available()
+        self.standing().available()?;
+        if self.is_full() {
+            return Err(Unavailable::Full);
+        }
+        Ok(())
     }
 
     pub fn want(&self, wanted: Wanted, now: Instant) {
@@ -367,6 +389,7 @@ pub enum Unavailable {
     Disabled,
     Down,
     Draining,
+    Full,
     /// It is no longer in the configuration.
     Gone,
     Failing,
@@ -378,6 +401,7 @@ impl Unavailable {
             Self::Disabled => "disabled",
             Self::Down => "down",
             Self::Draining => "draining",
+            Self::Full => "full",
             Self::Gone => "gone",
             Self::Failing => "failing",
         }

@@ -10,6 +10,7 @@ use crate::bed::{Bed, Family};
 use crate::broker::{self, Broker};
 use crate::client::Client;
 use crate::daemon::Daemon;
+use crate::setup::Setup;
 use crate::shape::Shape;
 use crate::wait::PATIENCE;
 use crate::wire::{Connect, Version};
@@ -28,7 +29,17 @@ impl Ends {
     ///
     /// A reason to skip.
     pub fn new(family: Family) -> Result<Self, String> {
-        let bed = Bed::new(family)?;
+        Self::with(family, |setup| setup)
+    }
+
+    /// The same with a balancer that is set up otherwise.
+    ///
+    /// # Errors
+    ///
+    /// A reason to skip.
+    pub fn with(family: Family, change: impl FnOnce(Setup) -> Setup) -> Result<Self, String> {
+        let mut bed = Bed::new(family)?;
+        bed.setup = change(bed.setup);
         let (accept, accepted) = channel();
         let listener = bed
             .topology

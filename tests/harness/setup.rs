@@ -36,6 +36,7 @@ pub struct Setup {
     arguments: Vec<&'static str>,
     service: Option<Service>,
     is_unprivileged: bool,
+    open_files: Option<u32>,
 }
 
 impl Setup {
@@ -60,6 +61,7 @@ impl Setup {
             arguments: Vec::new(),
             service: None,
             is_unprivileged: false,
+            open_files: None,
         }
     }
 
@@ -85,6 +87,12 @@ impl Setup {
     pub fn with(mut self, text: &str) -> Self {
         self.backends.push_str(text);
         self.backends.push('\n');
+        self
+    }
+
+    /// The daemon may have so many files open.
+    pub fn open_files(mut self, most: u32) -> Self {
+        self.open_files = Some(most);
         self
     }
 
@@ -213,10 +221,15 @@ impl Setup {
     /// `sluice run`, not yet started.
     pub(crate) fn command(&self) -> Command {
         let config = self.write_config();
-        let mut command = if self.is_unprivileged {
-            self.give_to_nobody()
-        } else {
-            Command::new(binary::sluice())
+        let mut command = match self.open_files {
+            Some(most) => {
+                let mut shell = Command::new("sh");
+                let limited = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+                shell.args(["-c", &limited]).arg(binary::sluice());
+                shell
+            }
+            None if self.is_unprivileged => self.give_to_nobody(),
+            None => Command::new(binary::sluice()),
         };
         command
             .args(["run", "-c"])

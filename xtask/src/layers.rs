@@ -12,13 +12,28 @@ use crate::shell;
 
 /// A module may use those before it, never those after it.
 const ORDER: &[&str] = &[
-    "mqtt", "config", "route", "balance", //
-    "counters", "drain", "upstream", "evict", //
-    "sys", "kernel", "registry", "sticky", //
-    "dial", "listen", "relay", //
-    "session", "health",  //
+    "mqtt",
+    "config",
+    "route",
+    "balance", //
+    "counters",
+    "drain",
+    "admission",
+    "upstream",
+    "evict", //
+    "sys",
+    "kernel",
+    "registry",
+    "sticky", //
+    "dial",
+    "listen",
+    "relay", //
+    "session",
+    "health",  //
     "control", //
-    "daemon", "cli", "main",
+    "daemon",
+    "cli",
+    "main",
 ];
 
 /// Words that only these modules may name.

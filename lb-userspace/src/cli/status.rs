@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::reload;
 use super::table::{columns, row};
-use crate::control::status::{Backend, Counted, Ports, Sockmap, Splice, Status, Sticky};
+use crate::control::status::{Admission, Backend, Counted, Ports, Sockmap, Splice, Status, Sticky};
 
 /// Shows a status as aligned columns.
 #[derive(Debug)]
@@ -22,6 +22,7 @@ impl fmt::Display for Table<'_> {
             downgrades,
             listeners: _,
             backends,
+            admission,
             refused,
             choices: _,
             evicted,
@@ -49,7 +50,8 @@ impl fmt::Display for Table<'_> {
         for backend in backends {
             troubles(f, backend)?;
         }
-        writeln!(f, "refused   {}", counted(refused))?;
+        writeln!(f, "clients   {}", clients(admission))?;
+        writeln!(f, "refused   {}", refusals(refused))?;
         writeln!(f, "paths     {}", self.choices())?;
         writeln!(f, "evicted   {}", counted(evicted))?;
         writeln!(f, "sticky    {}", remembered(sticky))?;
@@ -60,16 +62,23 @@ impl fmt::Display for Table<'_> {
         }
         write!(
             f,
-            "copied    {} bytes from clients, {} from brokers",
-            bytes.from_clients, bytes.from_brokers
+            "copied    {} bytes from clients, {} from brokers; {} clients were idle too long",
+            bytes.from_clients, bytes.from_brokers, bytes.idle
         )
     }
 }
 
-/// Why backends were passed over, of those that were.
 impl Table<'_> {
     fn listeners(&self) -> Vec<Vec<String>> {
-        let mut rows = vec![row(&["LISTENER", "ADDRESS", "POOL", "ACCEPTED", "SYNS"])];
+        let mut rows = vec![row(&[
+            "LISTENER",
+            "ADDRESS",
+            "POOL",
+            "ACCEPTED",
+            "CONNECTIONS",
+            "WAITING",
+            "SYNS",
+        ])];
         for listener in &self.0.listeners {
             let addresses: Vec<String> =
                 listener.addresses.iter().map(ToString::to_string).collect();
@@ -78,6 +87,8 @@ impl Table<'_> {
                 addresses.join(" "),
                 listener.pool.clone(),
                 listener.accepted.to_string(),
+                listener.connections.to_string(),
+                listener.waiting.to_string(),
                 listener
                     .syns
                     .map_or_else(|| "-".to_owned(), |syns| syns.to_string()),
@@ -95,6 +106,7 @@ impl Table<'_> {
             "STATE",
             "CONNECTIONS",
             "FREE PORTS",
+            "WAITING",
             "OPENED",
             "FAILED",
         ])];
@@ -105,8 +117,9 @@ impl Table<'_> {
                 backend.pool.clone().unwrap_or_else(|| "(gone)".to_owned()),
                 backend.weight.to_string(),
                 backend.state.clone(),
-                backend.connections.to_string(),
+                of(backend.connections, backend.connections_limit),
                 ports(backend.ports.as_ref()),
+                backend.waiting.to_string(),
                 backend.opened.to_string(),
                 backend.failed.to_string(),
             ]);
@@ -164,6 +177,7 @@ impl Table<'_> {
     }
 }
 
+/// What is wrong with a backend, and why it was passed over.
 fn troubles(f: &mut fmt::Formatter<'_>, backend: &Backend) -> fmt::Result {
     if let Some(trouble) = &backend.trouble {
         writeln!(f, "trouble   {}: {trouble}", backend.name)?;
@@ -178,6 +192,39 @@ fn troubles(f: &mut fmt::Formatter<'_>, backend: &Backend) -> fmt::Result {
 fn ports(ports: Option<&Ports>) -> String {
     let of = |Ports { free, all }: &Ports| format!("{free} of {all}");
     ports.map_or_else(|| "-".to_owned(), of)
+}
+
+/// How many there are of how many.
+fn clients(admission: &Admission) -> String {
+    let Admission {
+        descriptors: _,
+        clients,
+        clients_limit,
+        in_daemon,
+        in_daemon_limit,
+        pending,
+        pending_limit,
+        pending_limit_per_source: _,
+        hurried: _,
+    } = admission;
+    format!(
+        "{}, {in_daemon} of {in_daemon_limit} in the daemon; {pending} of {pending_limit} without CONNECT",
+        of(*clients, *clients_limit)
+    )
+}
+
+fn of(count: u64, limit: Option<u32>) -> String {
+    limit.map_or_else(|| count.to_string(), |limit| format!("{count} of {limit}"))
+}
+
+/// The reasons there were.
+fn refusals(each: &[Counted]) -> String {
+    let reasons = counted(nonzero(each));
+    if reasons.is_empty() {
+        "nobody yet".to_owned()
+    } else {
+        reasons
+    }
 }
 
 fn nonzero(each: &[Counted]) -> impl Iterator<Item = &Counted> {

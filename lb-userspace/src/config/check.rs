@@ -1,12 +1,13 @@
 //! From the text of a file to a `Config`, or to every complaint about it at once.
 //!
 //! `shape` turns the text into `File`; what it cannot read is complained about there and in `syntax`;
-//! `daemon`, `listeners`, `pools` and `routes` look at one value at a time; `links` looks at what one value
+//! `daemon`, `limits`, `listeners`, `pools` and `routes` look at one value at a time; `links` looks at what one value
 //! says about another.
 
 mod address;
 mod daemon;
 mod health;
+mod limits;
 mod links;
 mod listeners;
 mod nearest;
@@ -36,7 +37,7 @@ pub fn check(text: &str) -> Result<Config, Vec<Complaint>> {
     links::check(&file, &mut report);
     let daemon = daemon::daemon(file.daemon.0, &mut report);
     let kernel = daemon::kernel(file.kernel.0, &mut report);
-    let limits = daemon::limits(file.limits.0, &mut report);
+    let limits = limits::limits(file.limits.0, &mut report);
     let listeners = listeners::check(file.listeners, &mut report);
     let pools = pools::check(file.pools, &mut report);
     let routes = routes::check(file.routes, &mut report);

@@ -25,6 +25,11 @@ pub const CONNECT_PACKET_BYTES: usize = 64 * 1024;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub const SOCKMAP_QUEUE_BYTES: u32 = 1 << 20;
 
+pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
+pub const IDLE_MARGIN: Duration = Duration::from_secs(5);
+pub const IDLE_WITHOUT_KEEP_ALIVE: Option<Duration> = Some(Duration::from_secs(24 * 60 * 60));
+
+pub const VERSIONS: [Version; 3] = [Version::V3_1, Version::V3_1_1, Version::V5];
 pub const DATAPATH: DataPath = DataPath::Auto;
 
 pub const CLEAN: Clean = Clean::Any;

@@ -61,6 +61,14 @@ pub struct Limits {
     pub connect_packet: Value<Quantity>,
     pub connect_timeout: Value<Quantity>,
     pub sockmap_queue: Value<Quantity>,
+    pub max_connections: Value<i64>,
+    pub max_connections_per_source: Value<i64>,
+    pub pending_connects: Value<i64>,
+    pub pending_connects_per_source: Value<i64>,
+    pub queue_timeout: Value<Quantity>,
+    pub connects_per_client: Value<Quantity>,
+    pub idle_margin: Value<Quantity>,
+    pub idle_without_keep_alive: Value<Quantity>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -70,6 +78,9 @@ pub struct Listener {
     pub bind: Vec<Spanned<String>>,
     pub pool: Value<String>,
     pub datapath: Value<String>,
+    pub max_connections: Value<i64>,
+    pub connect_rate: Value<Quantity>,
+    pub versions: Value<Vec<Spanned<String>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -148,9 +159,11 @@ pub struct Backend {
     pub weight: Value<i64>,
     pub backup: Value<bool>,
     pub source_addresses: Vec<Spanned<String>>,
+    pub max_connections: Value<i64>,
+    pub connect_rate: Value<Quantity>,
 }
 
-/// A duration or a size. A bare number is taken too, so that the complaint can name the unit.
+/// A duration, a size or a rate. A bare number is taken too, so that the complaint can name the unit.
 #[derive(Debug, Deserialize)]
 #[serde(untagged, expecting = "a string with a unit")]
 pub enum Quantity {
@@ -222,6 +235,14 @@ mod tests {
                     connect_packet,
                     connect_timeout,
                     sockmap_queue,
+                    max_connections,
+                    max_connections_per_source,
+                    pending_connects,
+                    pending_connects_per_source,
+                    queue_timeout,
+                    connects_per_client,
+                    idle_margin,
+                    idle_without_keep_alive,
                 }),
             mut listeners,
             routes: _,
@@ -232,8 +253,17 @@ mod tests {
             bind,
             pool,
             datapath,
+            max_connections: listener_max_connections,
+            connect_rate: listener_connect_rate,
+            versions,
         }) = listeners.remove(0).into_inner();
         assert!(name.is_some() && !bind.is_empty() && pool.is_some() && datapath.is_some());
+        assert!(listener_max_connections.is_some() && listener_connect_rate.is_some());
+        assert!(versions.is_some() && max_connections.is_some());
+        assert!(max_connections_per_source.is_some() && connects_per_client.is_some());
+        assert!(pending_connects.is_some() && pending_connects_per_source.is_some());
+        assert!(queue_timeout.is_some() && idle_margin.is_some());
+        assert!(idle_without_keep_alive.is_some());
         shows_every_key_of_a_pool(pools.remove(0).into_inner().0);
 
         assert!(threads.is_some() && control.is_some() && log.is_some() && log_format.is_some());
@@ -279,9 +309,12 @@ mod tests {
             weight,
             backup,
             source_addresses,
+            max_connections: backend_max_connections,
+            connect_rate: backend_connect_rate,
         }) = backends.remove(0).into_inner();
         assert!(name.is_some() && address.is_some() && weight.is_some() && backup.is_some());
         assert!(source_addresses.is_empty());
+        assert!(backend_max_connections.is_some() && backend_connect_rate.is_some());
     }
 
     /// The same for routes, whose lists are all empty there.

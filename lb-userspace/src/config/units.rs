@@ -1,4 +1,4 @@
-//! Durations and sizes as people write them: "500ms", "10s", "64KiB".
+//! Durations, sizes and rates as people write them: "500ms", "64KiB", "100/s".
 
 use std::time::Duration;
 
@@ -47,6 +47,33 @@ pub fn size(text: &str) -> Result<usize, Fault> {
         .ok_or_else(|| SIZE.too_large())
 }
 
+/// A whole number, `/`, and one of `s`, `m`, `h`; how many, and in how long.
+///
+/// # Errors
+///
+/// Whatever else the text is, with what to write instead.
+pub fn rate(text: &str) -> Result<(u64, Duration), Fault> {
+    let text = text.trim();
+    let Some((number, unit)) = text.split_once('/') else {
+        let (number, unit) = split(text, &RATE)?;
+        return Err(RATE.unknown_unit(number, unit));
+    };
+    let (number, rest) = split(number, &RATE)?;
+    let unit = unit.trim_start();
+    if !rest.is_empty() || unit.is_empty() || !unit.chars().all(char::is_alphabetic) {
+        return Err(RATE.not_one());
+    }
+    let seconds = match unit {
+        "s" => Some(1),
+        "m" => Some(60),
+        "h" => Some(3600),
+        _ => None,
+    };
+    let seconds = seconds.ok_or_else(|| RATE.unknown_unit(number, unit))?;
+
+    Ok((number, Duration::from_secs(seconds)))
+}
+
 /// How one kind of quantity is written, for complaints.
 struct Kind {
     name: &'static str,
@@ -82,6 +109,19 @@ const SIZE: Kind = Kind {
         "b" | "byte" | "bytes" => Some("B"),
         "k" | "kb" | "kib" => Some("KiB"),
         "m" | "mb" | "mib" => Some("MiB"),
+        _ => None,
+    },
+};
+
+const RATE: Kind = Kind {
+    name: "rate",
+    example: "100/s",
+    usual: "/s",
+    units: "/s, /m and /h",
+    meant: |unit| match unit {
+        "s" | "sec" | "second" | "ps" => Some("/s"),
+        "m" | "min" | "minute" => Some("/m"),
+        "h" | "hr" | "hour" => Some("/h"),
         _ => None,
     },
 };
@@ -162,6 +202,25 @@ mod tests {
     }
 
     #[test]
+    fn reads_every_unit_of_a_rate() {
+        assert_eq!(rate("100/s"), Ok((100, Duration::from_secs(1))));
+        assert_eq!(rate(" 10 / m"), Ok((10, Duration::from_secs(60))));
+        assert_eq!(rate("0/h"), Ok((0, Duration::from_secs(3600))));
+    }
+
+    #[test]
+    fn says_how_a_rate_is_written() {
+        let remedy = |text| rate(text).unwrap_err().remedy;
+
+        assert!(remedy("100").starts_with("write \"100/s\""));
+        assert!(remedy("10/min").starts_with("write \"10/m\""));
+        assert!(remedy("10s").starts_with("write \"10/s\""));
+        for text in ["", "/s", "-1/s", "1/", "1/s/s", "a/s", "1x/s"] {
+            assert_eq!(rate(text).unwrap_err().problem, "is not a rate", "{text}");
+        }
+    }
+
+    #[test]
     fn asks_for_a_unit_where_there_is_none() {
         let fault = duration("10").unwrap_err();
 
@@ -224,6 +283,7 @@ mod tests {
         #[test]
         fn never_panics(text in "\\PC*") {
             prop_assert!(duration(&text).is_err() || size(&text).is_err());
+            prop_assert!(duration(&text).is_err() || rate(&text).is_err());
         }
     }
 }

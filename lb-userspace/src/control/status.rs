@@ -20,6 +20,7 @@ pub struct Status {
     pub downgrades: Vec<String>,
     pub listeners: Vec<Listener>,
     pub backends: Vec<Backend>,
+    pub admission: Admission,
     /// Clients turned away.
     pub refused: Vec<Counted>,
     /// Connections by the reason for their data path.
@@ -57,6 +58,26 @@ pub struct DataPath {
     pub because: String,
 }
 
+/// How many clients there are, and how many there may be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Admission {
+    /// The limit of open files.
+    pub descriptors: u64,
+    /// Clients that sent a CONNECT and have not gone, in the kernel too.
+    pub clients: u64,
+    /// None is no limit.
+    pub clients_limit: Option<u32>,
+    /// Those whose sockets the daemon has.
+    pub in_daemon: u64,
+    pub in_daemon_limit: u64,
+    /// Connections without a whole CONNECT.
+    pub pending: usize,
+    pub pending_limit: usize,
+    pub pending_limit_per_source: usize,
+    /// Refused clients that were not given time to read why.
+    pub hurried: u64,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listener {
     pub name: String,
@@ -64,6 +85,10 @@ pub struct Listener {
     pub pool: String,
     /// Connections accepted since the daemon started.
     pub accepted: u64,
+    /// Clients that came in here, from their CONNECT to their close.
+    pub connections: u64,
+    /// Clients that wait for their turn.
+    pub waiting: usize,
     /// SYNs the kernel half has seen since it was pinned.
     pub syns: Option<u64>,
 }
@@ -87,6 +112,10 @@ pub struct Backend {
     pub connections: u64,
     /// Source ports for connections in the kernel; none where no connection gets there.
     pub ports: Option<Ports>,
+    /// How many there may be; none is no limit.
+    pub connections_limit: Option<u32>,
+    /// Clients that wait for their turn.
+    pub waiting: usize,
     /// Sessions opened since the daemon started.
     pub opened: u64,
     /// Attempts after which another backend was tried, or none was left.
@@ -164,4 +193,6 @@ pub struct Counted {
 pub struct Bytes {
     pub from_clients: u64,
     pub from_brokers: u64,
+    /// Connections on the copy path whose client was silent for too long.
+    pub idle: u64,
 }

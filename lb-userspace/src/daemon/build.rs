@@ -5,15 +5,17 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::sync::Arc;
 
-use lb_common::flow::Flow;
+use lb_common::flow::{Flow, FlowKey};
 use tokio::time::Instant;
 
 use super::Failure;
 use super::plan::{Known, Plan};
+use crate::admission::Admission;
+use crate::admission::seats::Seats;
 use crate::config::{self, Config, Host, HostPort};
 use crate::counters::Counter;
 use crate::kernel::conntrack;
-use crate::kernel::flows::flow_addresses;
+use crate::kernel::flows::{flow_addresses, key_addresses};
 use crate::kernel::grace::Grace;
 use crate::kernel::ports::Ports;
 use crate::kernel::sockmap::Sockmap;
@@ -26,15 +28,29 @@ use crate::upstream::{Backend, Backends};
 /// Session numbers go up by one; a restart continues above all that a faster clock could have used.
 const SESSIONS_A_SECOND: u64 = 1 << 24;
 
+/// What sessions share, and is there before them.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub sockmap: Option<Arc<Sockmap>>,
+    pub memory: Memory,
+    pub admission: Arc<Admission>,
+}
+
 pub(super) fn world(
     config: &Config,
     mut tables: Option<Tables>,
-    sockmap: Option<Arc<Sockmap>>,
-    memory: Memory,
+    Shared {
+        sockmap,
+        memory,
+        admission,
+    }: Shared,
     since: u64,
     clock: fn() -> u64,
 ) -> Result<World, Failure> {
     check_sources(config)?;
+    admission
+        .seats
+        .follow(config.limits.max_connections_per_source);
     let backends = Backends::default();
     let known = Known {
         addresses: addresses(config),
@@ -49,7 +65,7 @@ pub(super) fn world(
             let live = tables.live_brokers();
             let all: Vec<SocketAddr> = brokers.into_iter().chain(live).collect();
             tables.forget_brokers_except(&all)?;
-            splicer(config, &backends, tables)
+            splicer(config, &backends, tables, &admission.seats)
         }
         None => None,
     };
@@ -68,21 +84,29 @@ pub(super) fn world(
         memory,
         splicer,
         sockmap,
+        admission,
         clock,
     };
     Ok(World::new(snapshot, lasting))
 }
 
 /// What it takes to splice; takes over the connections that are in the kernel already.
-fn splicer(config: &Config, backends: &Backends, tables: &Tables) -> Option<Splicer> {
-    let live: Vec<Flow> = tables.spliced().map(|(_, flow)| flow).collect();
+fn splicer(
+    config: &Config,
+    backends: &Backends,
+    tables: &Tables,
+    seats: &Seats,
+) -> Option<Splicer> {
+    let live: Vec<(FlowKey, Flow)> = tables.spliced().collect();
     let listed = tables.listed_backends();
-    for flow in &live {
+    for (key, flow) in &live {
+        let [client, listener] = key_addresses(key);
+        seats.adopt(listener, client.ip().into());
         if let Some(backend) = backend_of(flow, backends, &listed) {
             backend.connections.add_one();
         }
     }
-    let taken = live.iter().map(|flow| {
+    let taken = live.iter().map(|(_, flow)| {
         let [source, broker] = flow_addresses(flow);
         ((source.ip(), broker), source.port())
     });

@@ -238,7 +238,8 @@ impl Chosen {
         if let Some(down) = down {
             tell(ended, [&up, &down]);
         }
-        give_back(world, &Removed { flow: up, ended });
+        let flow = up;
+        give_back(world, &Removed { key, flow, ended });
         Outcome::Ended
     }
 

@@ -212,6 +212,7 @@ fn serves(backend: &Backend) -> String {
         Err(Unavailable::Down | Unavailable::Failing) => {
             format!("{name} takes clients as soon as it answers")
         }
+        Err(Unavailable::Full) => format!("{name} takes clients as soon as it has room"),
         Err(Unavailable::Disabled | Unavailable::Draining | Unavailable::Gone) => {
             format!("{name} takes no clients")
         }

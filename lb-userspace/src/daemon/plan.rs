@@ -1,10 +1,11 @@
 //! What a configuration makes of pools and listeners, before it counts.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::balance::{Balancer, Member};
-use crate::config::{self, Config, DataPath};
+use crate::config::{self, Config, DataPath, Rate};
 use crate::kernel::route;
 use crate::listen::SegmentLimit;
 use crate::session::{Listener, Route, Snapshot};
@@ -18,8 +19,10 @@ pub(super) struct Plan {
     backends: Vec<(Arc<Backend>, SocketAddr, u16)>,
     /// What each of them is dialled from.
     sources: Vec<Vec<IpAddr>>,
-    /// What clients of each listener will be told of segments.
-    limits: Vec<Option<i32>>,
+    /// What each of them may take.
+    rooms: Vec<(Option<NonZeroU32>, Option<Rate>)>,
+    /// What clients of each listener will be told of segments, and how fast they may come.
+    limits: Vec<(Option<i32>, Option<Rate>)>,
 }
 
 /// What to know before a plan, of each backend in the order of the configuration.
@@ -57,15 +60,18 @@ impl Plan {
             let Some(pool) = pools.iter().find(|pool| pool.name == one.pool) else {
                 continue;
             };
-            limits.push(match one.datapath {
+            let segment = match one.datapath {
                 DataPath::Auto | DataPath::Splice => {
                     segment_limit(&reached(one, config, &pools), &planned)
                 }
                 DataPath::Copy | DataPath::Sockmap => None,
-            });
+            };
+            limits.push((segment, one.connect_rate));
             let same = before.and_then(|before| before.listener(&one.name));
             listeners.push(listener(one, pool, same));
         }
+        let all = config.pools.iter().flat_map(|pool| &pool.backends);
+        let rooms = all.map(|backend| (backend.max_connections, backend.connect_rate));
         Self {
             snapshot: Snapshot {
                 limits: config.limits,
@@ -80,6 +86,7 @@ impl Plan {
                 .flat_map(|pool| &pool.backends)
                 .map(|backend| backend.source_addresses.clone())
                 .collect(),
+            rooms: rooms.collect(),
             limits,
         }
     }
@@ -100,13 +107,16 @@ impl Plan {
                 gone.retire();
             }
         }
-        for ((backend, address, weight), sources) in self.backends.iter().zip(&self.sources) {
+        let each = self.backends.iter().zip(&self.sources).zip(&self.rooms);
+        for (((backend, address, weight), sources), (most, rate)) in each {
             backend.sources.set(sources);
             backend.change(*address, *weight);
+            backend.limit(*most, *rate);
             backends.insert(backend);
         }
-        for (listener, limit) in self.snapshot.listeners.iter().zip(&self.limits) {
-            listener.segment_limit.reset(*limit);
+        for (listener, (segment, rate)) in self.snapshot.listeners.iter().zip(&self.limits) {
+            listener.segment_limit.reset(*segment);
+            listener.gate.set_rate(*rate);
         }
         self.snapshot
     }
@@ -160,6 +170,9 @@ fn listener(config: &config::Listener, pool: &Arc<Pool>, same: Option<&Listener>
         addresses: config.bind.clone(),
         pool: Arc::clone(pool),
         datapath: config.datapath,
+        versions: config.versions.clone(),
+        max_connections: config.max_connections,
+        gate: same.map_or_else(Arc::default, |same| Arc::clone(&same.gate)),
         segment_limit: same.map_or_else(
             || Arc::new(SegmentLimit::new(None)),
             |same| Arc::clone(&same.segment_limit),

@@ -1,16 +1,18 @@
 //! What the daemon tells of itself: once at start, and to `sluice status`.
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lb_common::reason::Reason as PacketReason;
 use tokio::time::Instant;
 
+use crate::admission::budget::Shares;
 use crate::config::Config;
 use crate::config::why::Why;
 use crate::control::reload::{Outcome, Reload};
 use crate::control::status::{
-    Backend, Bytes, Chosen, Counted, DataPath, Kernel as KernelStatus, Listener, Ports, Sockmap,
-    Splice, Status, Sticky,
+    Admission, Backend, Bytes, Chosen, Counted, DataPath, Kernel as KernelStatus, Listener, Ports,
+    Sockmap, Splice, Status, Sticky,
 };
 use crate::evict::Because;
 use crate::kernel::route;
@@ -92,10 +94,18 @@ impl Facts {
     }
 
     /// Says once, in the log, what an operator should know before anything happens.
-    pub(super) fn announce(&self, config: &Config) {
+    pub(super) fn announce(&self, config: &Config, world: &World) {
         for listener in &config.listeners {
             tracing::info!(name = listener.name, bind = ?listener.bind, pool = listener.pool, "listening");
         }
+        let Shares { pending, in_daemon } = world.admission.budget.shares(&config.limits);
+        tracing::info!(
+            open_files = world.admission.budget.descriptors,
+            clients_in_daemon = in_daemon,
+            pending_connects = pending.all,
+            pending_connects_per_source = pending.each_source,
+            "at most"
+        );
         for downgrade in self.downgrades() {
             tracing::warn!("{downgrade}");
         }
@@ -167,6 +177,7 @@ impl Facts {
             downgrades: self.downgrades(),
             listeners: listeners(&now, world),
             backends: backends(&now, world),
+            admission: admission(&now, world),
             refused: counted(world.refusals.each(), Reason::label),
             choices: choices(world),
             evicted: counted(world.evictions.each(), Because::label),
@@ -176,6 +187,7 @@ impl Facts {
             bytes: Bytes {
                 from_clients: world.copied.from_client.value(),
                 from_brokers: world.copied.from_broker.value(),
+                idle: world.copied.idle.value(),
             },
             reload: self
                 .reload
@@ -191,12 +203,30 @@ fn downgrade(unavailable: &Unavailable) -> String {
     format!("without the kernel half, which {}", causes(unavailable))
 }
 
+fn admission(now: &Snapshot, world: &World) -> Admission {
+    let admission = &world.admission;
+    let Shares { pending, in_daemon } = admission.budget.shares(&now.limits);
+    Admission {
+        descriptors: admission.budget.descriptors,
+        clients: admission.seats.all(),
+        clients_limit: now.limits.max_connections.map(NonZeroU32::get),
+        in_daemon: admission.seats.in_daemon(),
+        in_daemon_limit: in_daemon,
+        pending: admission.pending.count(),
+        pending_limit: pending.all,
+        pending_limit_per_source: pending.each_source,
+        hurried: world.refusals.hurried.value(),
+    }
+}
+
 fn listeners(now: &Snapshot, world: &World) -> Vec<Listener> {
     let listener = |listener: &crate::session::Listener| Listener {
         name: listener.name.clone(),
         addresses: listener.addresses.clone(),
         pool: listener.pool.name.clone(),
         accepted: listener.accepted.value(),
+        connections: world.admission.seats.at_listener(&listener.addresses),
+        waiting: listener.gate.waiting(),
         syns: world.registry.with_tables(|tables| {
             listener
                 .addresses
@@ -235,6 +265,8 @@ fn backends(now: &Snapshot, world: &World) -> Vec<Backend> {
                 number: backend.number,
                 ports: ports(&backend, world),
                 connections: backend.connections.value(),
+                connections_limit: backend.most().map(NonZeroU32::get),
+                waiting: backend.gate.waiting(),
                 opened: backend.opened.value(),
                 failed: backend.passed_over.total(),
                 passed_over: counted(backend.passed_over.each(), Why::label),
@@ -309,6 +341,7 @@ fn sockmap(world: &World) -> Option<Sockmap> {
         moved: Bytes {
             from_clients: world.moved.from_client.value(),
             from_brokers: world.moved.from_broker.value(),
+            idle: world.moved.idle.value(),
         },
         held_back: sockmap.held_back.value(),
         aborted: sockmap.aborted.value(),

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use lb_common::flow::{Flow, FlowKey};
 use tokio::{task, time};
 
 use super::sweep::{forget_ended, give_back};
+use crate::admission::Source;
 use crate::kernel::Kernel;
-use crate::kernel::flows::now;
+use crate::kernel::flows::{key_addresses, now};
 use crate::kernel::sweep::{Ended, Removed, tell};
 use crate::kernel::tables::Tables;
 use crate::session::World;
@@ -32,14 +34,15 @@ pub(super) async fn forever(world: &World, kernel: &mut Kernel, tables: &Tables)
         }
         write_counts(world, &mut written);
         let replaced = world.registry.with_tables(Tables::take_replaced);
-        for (flow, down) in replaced.into_iter().flatten() {
+        for (key, flow, down) in replaced.into_iter().flatten() {
             let ended = Ended::Closed;
             if let Some(down) = down {
                 tell(ended, [&flow, &down]);
             }
-            give_back(world, &Removed { flow, ended });
+            give_back(world, &Removed { key, flow, ended });
         }
         forget_ended(world);
+        count_sources(world, tables);
         time::sleep(PAUSE).await;
     }
 }
@@ -57,6 +60,17 @@ async fn follow_routes(kernel: &mut Kernel, tables: &Tables) {
     }
     if look.moved > 0 {
         tracing::info!(flows = look.moved, "packets leave by another interface");
+    }
+}
+
+/// A limit for sources is new: what is in the kernel counts as well. Nothing of that is given back
+/// meanwhile, as it is this thread that does so.
+fn count_sources(world: &World, tables: &Tables) {
+    let seats = &world.admission.seats;
+    if seats.lacks_flows() {
+        let source = |(key, _): (FlowKey, Flow)| Source::from(key_addresses(&key)[0].ip());
+        let sources: Vec<Source> = tables.spliced().map(source).collect();
+        seats.add_flows(sources);
     }
 }
 

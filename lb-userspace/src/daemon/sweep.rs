@@ -7,7 +7,7 @@ use lb_common::flow::FlowKey;
 use nix::time::{ClockId, clock_gettime};
 use tokio::time;
 
-use crate::kernel::flows::{flow_addresses, now};
+use crate::kernel::flows::{flow_addresses, key_addresses, now};
 use crate::kernel::sweep::{Found, Removed, Scope, may_have_ended, settle, tell};
 use crate::kernel::tables::Tables;
 use crate::session::World;
@@ -120,7 +120,7 @@ pub(super) fn look_closer(world: &World, key: &FlowKey, session: u64, scope: Sco
 }
 
 /// What a connection in the kernel held is free again.
-pub(super) fn give_back(world: &World, Removed { flow, ended }: &Removed) {
+pub(super) fn give_back(world: &World, Removed { key, flow, ended }: &Removed) {
     let [source, broker] = flow_addresses(flow);
     tracing::debug!(
         session = flow.session,
@@ -131,6 +131,11 @@ pub(super) fn give_back(world: &World, Removed { flow, ended }: &Removed) {
         splicer.ports.give_back(source, broker);
         splicer.ended.count(*ended);
     }
+    let [client, listener] = key_addresses(key);
+    world
+        .admission
+        .seats
+        .give_back(listener, client.ip().into());
     if let Some(backend) = world.backends.by_number(flow.backend) {
         backend.connections.sub_one();
     }

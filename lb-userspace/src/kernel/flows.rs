@@ -87,6 +87,15 @@ pub fn flow_addresses(flow: &Flow) -> [SocketAddr; 2] {
     ]
 }
 
+/// Where the segments of a flow arrive from, and at which address of ours.
+pub fn key_addresses(key: &FlowKey) -> [SocketAddr; 2] {
+    let address = |bytes: [u8; 16], port| SocketAddr::new(IpAddr::from(bytes).to_canonical(), port);
+    [
+        address(key.source, key.source_port),
+        address(key.destination, key.destination_port),
+    ]
+}
+
 /// What to add to the number of a byte received from `from` for that of the same byte sent to `to`.
 fn shift(from: &End, to: &End) -> u32 {
     #[expect(

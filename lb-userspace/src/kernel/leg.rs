@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use nix::libc;
 use socket2::SockRef;
@@ -80,6 +81,18 @@ impl Agreed {
             announced_mss: word(info, 84),
         }
     }
+}
+
+/// How long nothing has come from the peer, not even an acknowledgment.
+///
+/// # Errors
+///
+/// The socket is not a TCP socket any more.
+pub fn silence(socket: &TcpStream) -> io::Result<Duration> {
+    let info: [u8; INFO_BYTES] = sys::tcp_option(socket, libc::TCP_INFO)?;
+    // `tcpi_last_data_recv` and `tcpi_last_ack_recv`, in milliseconds.
+    let silence = word(&info, 52).min(word(&info, 56));
+    Ok(Duration::from_millis(silence.into()))
 }
 
 impl Leg {

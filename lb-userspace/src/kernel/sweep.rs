@@ -39,6 +39,7 @@ impl Ended {
 /// A connection that was removed, by its flow from the client.
 #[derive(Debug)]
 pub struct Removed {
+    pub key: FlowKey,
     pub flow: Flow,
     pub ended: Ended,
 }
@@ -99,7 +100,14 @@ pub fn settle(
         }
     };
     tables.forget(&keys, &up, down.as_ref());
-    Found::Removed(Box::new((Removed { flow: up, ended }, down)))
+    Found::Removed(Box::new((
+        Removed {
+            key: *key,
+            flow: up,
+            ended,
+        },
+        down,
+    )))
 }
 
 fn ended(up: &Flow, down: Option<&Flow>, now: Duration) -> Option<Ended> {

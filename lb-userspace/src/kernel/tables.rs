@@ -52,7 +52,7 @@ pub struct Tables {
     about: Array<MapData, About>,
     /// Some of them once more, to do in one call what aya takes several for.
     files: Files,
-    replaced: Vec<(Flow, Option<Flow>)>,
+    replaced: Vec<(FlowKey, Flow, Option<Flow>)>,
     backends: HashMap<MapData, u32, BackendRecord>,
     brokers: HashMap<MapData, BrokerKey, u32>,
     clients: HashMap<MapData, ClientKey, ClientBinding>,

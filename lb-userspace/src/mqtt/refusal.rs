@@ -15,7 +15,11 @@ pub enum Refusal {
     QuotaExceeded,
     ServerBusy,
     ServerUnavailable,
-    UnsupportedVersion { level: u8 },
+    UnsupportedVersion {
+        level: u8,
+    },
+    /// A version that we know and do not serve here.
+    VersionNotServed,
 }
 
 impl Refusal {
@@ -48,14 +52,15 @@ impl Refusal {
             | Self::ProtocolError
             | Self::QuotaExceeded
             | Self::ServerBusy
-            | Self::ServerUnavailable => version,
+            | Self::ServerUnavailable
+            | Self::VersionNotServed => version,
         }
     }
 
     /// MQTT 3.1.1, table 3.1.
     const fn return_code(self) -> Option<u8> {
         match self {
-            Self::UnsupportedVersion { .. } => Some(1),
+            Self::UnsupportedVersion { .. } | Self::VersionNotServed => Some(1),
             Self::ClientIdRejected => Some(2),
             Self::ConnectionRateExceeded
             | Self::QuotaExceeded
@@ -71,7 +76,7 @@ impl Refusal {
         match self {
             Self::MalformedPacket => 0x81,
             Self::ProtocolError => 0x82,
-            Self::UnsupportedVersion { .. } => 0x84,
+            Self::UnsupportedVersion { .. } | Self::VersionNotServed => 0x84,
             Self::ClientIdRejected => 0x85,
             Self::ServerUnavailable => 0x88,
             Self::ServerBusy => 0x89,
@@ -155,6 +160,16 @@ mod tests {
         for level in [6, 0x85, 0xff] {
             assert_eq!(told(level), Some(vec![0x20, 3, 0, 0x84, 0]));
         }
+    }
+
+    // [MQTT-3.1.2-2], [MQTT5-3.1.2-2]
+    #[test]
+    fn tells_a_version_that_is_not_served_in_its_own_words() {
+        let refusal = Refusal::VersionNotServed;
+
+        assert_eq!(told(refusal, Version::V3_1), Some(vec![0x20, 2, 0, 1]));
+        assert_eq!(told(refusal, Version::V3_1_1), Some(vec![0x20, 2, 0, 1]));
+        assert_eq!(told(refusal, Version::V5), Some(vec![0x20, 3, 0, 0x84, 0]));
     }
 
     // [MQTT-3.1.4-1]

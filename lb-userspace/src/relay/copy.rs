@@ -24,6 +24,7 @@ use tokio::time;
 
 use crate::counters::Counter;
 use crate::evict::Because;
+use crate::kernel::leg;
 use crate::registry::carried::Carried;
 
 /// Bytes read at once; the size of the buffer each thread has.
@@ -42,6 +43,8 @@ thread_local! {
 pub struct Tally {
     pub from_client: Counter,
     pub from_broker: Counter,
+    /// Connections whose client was silent for too long.
+    pub idle: Counter,
 }
 
 /// Bytes that were read before the relay began and are still to be written.
@@ -58,28 +61,37 @@ enum End {
     Sender,
     /// The receiver takes no more.
     Receiver,
+    /// The client has not been heard of for too long.
+    Silence,
 }
 
-/// Relays until both directions have ended, or the session is told to end; counts into `tally` as
-/// it goes.
+/// Relays until both directions have ended, the session is told to end, or nothing has come from the
+/// client for as long as `idle` allows; counts into `tally` as it goes.
 pub async fn relay(
     client: &mut TcpStream,
     broker: &mut TcpStream,
     pending: Pending,
+    idle: Option<Duration>,
     tally: &Tally,
     carried: Option<&Carried>,
 ) {
     let (client_read, client_write) = client.split();
     let (broker_read, broker_write) = broker.split();
-    let up = carry(
-        client_read,
-        broker_write,
-        pending.to_broker,
-        &tally.from_client,
-        carried,
-    );
+    let up = async {
+        let carry = carry(
+            &client_read,
+            broker_write,
+            pending.to_broker,
+            &tally.from_client,
+            carried,
+        );
+        tokio::select! {
+            end = carry => end,
+            () = silent(client_read.as_ref(), idle) => End::Silence,
+        }
+    };
     let down = carry(
-        broker_read,
+        &broker_read,
         client_write,
         pending.to_client,
         &tally.from_broker,
@@ -92,7 +104,34 @@ pub async fn relay(
     match told {
         Ok(because) => dismiss(client, broker, because).await,
         Err(Some(End::Receiver)) => linger(client).await,
+        Err(Some(End::Silence)) => {
+            tally.idle.add(1);
+            tracing::debug!("client is silent, and taken for lost");
+            reset([client, broker]);
+        }
         Err(Some(End::Sender) | None) => {}
+    }
+}
+
+/// Ends when nothing has come from a client for as long as `idle` allows.
+async fn silent(client: &TcpStream, idle: Option<Duration>) {
+    let Some(idle) = idle else {
+        return std::future::pending().await;
+    };
+    let mut left = idle;
+    while !left.is_zero() {
+        time::sleep(left).await;
+        // Where the kernel does not say, it is too late to ask: the relay is about to end.
+        left = leg::silence(client).map_or(idle, |silence| idle.saturating_sub(silence));
+    }
+}
+
+/// Closes as the kernel half does with a connection whose client is lost.
+fn reset(sockets: [&TcpStream; 2]) {
+    for socket in sockets {
+        if let Err(error) = SockRef::from(socket).set_linger(Some(Duration::ZERO)) {
+            tracing::debug!(%error, "closed without a reset");
+        }
     }
 }
 
@@ -130,16 +169,19 @@ async fn both(
         ended = &mut up => Some(ended),
         _ = &mut down => None,
     };
-    if up_ended.is_some() {
-        finish(down, &tally.from_broker).await;
-        return up_ended;
+    match up_ended {
+        None => finish(up, &tally.from_client).await,
+        Some(End::Silence) => up_ended,
+        Some(End::Receiver | End::Sender) => {
+            finish(down, &tally.from_broker).await;
+            up_ended
+        }
     }
-    finish(up, &tally.from_client).await
 }
 
 /// Carries one direction to its end, then closes it for the receiver.
 async fn carry(
-    from: ReadHalf<'_>,
+    from: &ReadHalf<'_>,
     mut to: WriteHalf<'_>,
     pending: Bytes,
     moved: &Counter,
@@ -151,7 +193,7 @@ async fn carry(
     moved.add(pending.len() as u64);
     drop(pending);
 
-    let end = pump(&from, &mut to, moved, carried).await;
+    let end = pump(from, &mut to, moved, carried).await;
     if end == End::Sender
         && let Err(error) = to.shutdown().await
     {

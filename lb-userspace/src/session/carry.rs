@@ -29,6 +29,8 @@ pub(super) async fn carry(
     let Session {
         broker: Opened { mut broker, .. },
         pending,
+        idle,
+        seat,
         mut entry,
         ..
     } = session;
@@ -47,10 +49,10 @@ pub(super) async fn carry(
         }
         None => {
             let (tally, carried) = (&world.copied, carried.as_ref());
-            copy::relay(&mut client, &mut broker, pending, tally, carried).await;
+            copy::relay(&mut client, &mut broker, pending, idle, tally, carried).await;
         }
     }
-    drop((carried, entry));
+    drop((carried, entry, seat));
     tracing::debug!("closed");
 }
 

@@ -3,11 +3,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lb_common::client::Path;
 use tokio::net::TcpStream;
 
 use super::{Listener, Session, World};
+use crate::admission::seats::Seat;
 use crate::config::DataPath;
 use crate::counters::Counter;
 use crate::evict;
@@ -23,11 +25,6 @@ use crate::registry::Entry;
 use crate::relay::copy::Pending;
 use crate::relay::splice::{Aborted, Installed, Leaving};
 use crate::relay::{Able, Because, Choice, Facts, choose as choose_path};
-
-/// Seconds a client may be late, on top of one and a half times its keep alive.
-const MARGIN: u32 = 5;
-/// Seconds after which a client without a keep alive is taken for lost.
-const WITHOUT_KEEP_ALIVE: u32 = 24 * 60 * 60;
 
 /// What it takes to leave connections to the kernel.
 #[derive(Debug)]
@@ -66,6 +63,7 @@ pub struct HandOff {
     leaving: Leaving,
     pending: Pending,
     entry: Option<Entry>,
+    seat: Seat,
     port: Option<Port>,
     /// Who opened the two connections, and to whom.
     connections: [[SocketAddr; 2]; 2],
@@ -171,7 +169,7 @@ impl HandOff {
             return Err(Box::new((client, session, Because::Refused)));
         };
         let registry = Arc::clone(entry.registry());
-        let pair = Pair::new(&from, &to, labels(entry, session.keep_alive));
+        let pair = Pair::new(&from, &to, labels(entry, session.idle));
         let until = [
             after(from.leg.next_send, &session.pending.to_client),
             after(to.leg.next_send, &session.pending.to_broker),
@@ -190,6 +188,7 @@ impl HandOff {
             broker,
             pending,
             entry,
+            seat,
             ..
         } = session;
         let installed = Installed {
@@ -202,6 +201,7 @@ impl HandOff {
             leaving: Leaving::new(registry, installed, [client, broker.broker]),
             pending,
             entry,
+            seat,
             port: broker.port,
             connections: [[from.peer, from.local], [to.local, to.peer]],
         })
@@ -213,6 +213,7 @@ impl HandOff {
             leaving,
             pending,
             entry,
+            seat,
             port,
             connections,
         } = self;
@@ -229,6 +230,7 @@ impl HandOff {
                 if let Some(entry) = entry {
                     entry.leave_to_flow();
                 }
+                seat.leave_to_flow();
                 if let Some(port) = port {
                     port.leave_to_flow();
                 }
@@ -257,16 +259,13 @@ fn forget(connections: [[SocketAddr; 2]; 2]) {
     }
 }
 
-fn labels(entry: &Entry, keep_alive: u16) -> Labels {
+fn labels(entry: &Entry, idle: Option<Duration>) -> Labels {
     Labels {
         session: entry.session(),
         client: *entry.client(),
         backend: entry.backend().number,
         kept: entry.kept(),
-        idle_seconds: match u32::from(keep_alive) {
-            0 => WITHOUT_KEEP_ALIVE,
-            seconds => seconds + seconds / 2 + MARGIN,
-        },
+        idle_seconds: idle.map_or(0, |idle| u32::try_from(idle.as_secs()).unwrap_or(u32::MAX)),
         now: now().as_nanos().try_into().unwrap_or(u64::MAX),
     }
 }

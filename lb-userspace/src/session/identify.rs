@@ -6,6 +6,7 @@ use tokio::net::TcpStream;
 use tokio::time;
 
 use super::refuse::Refused;
+use crate::admission::pending::Slot;
 use crate::config::Limits;
 use crate::mqtt::connect::{Connect, Decoder};
 
@@ -23,13 +24,18 @@ pub(super) struct Identified {
 pub(super) async fn identify(
     client: &mut TcpStream,
     limits: Limits,
+    mut slot: Slot,
 ) -> Result<Identified, Refused> {
-    time::timeout(
+    let read = time::timeout(
         limits.connect_timeout,
         read(client, limits.connect_packet_bytes),
-    )
-    .await
-    .unwrap_or(Err(Refused::TooSlow))
+    );
+    tokio::select! {
+        // What is there is read, even where another one needs the room.
+        biased;
+        identified = read => identified.unwrap_or(Err(Refused::TooSlow)),
+        () = slot.crowded_out() => Err(Refused::CrowdedOut),
+    }
 }
 
 async fn read(client: &mut TcpStream, limit: usize) -> Result<Identified, Refused> {

@@ -10,7 +10,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{self, Instant};
 
-use super::refuse::Refused;
+use super::admit::Patience;
+use super::refuse::{Pace, Refused};
 use crate::config::why::Why;
 use crate::dial::{self, Dialled, Shape, Target};
 use crate::kernel::ports::Port;
@@ -18,7 +19,7 @@ use crate::mqtt::Malformed;
 use crate::mqtt::connack::{self, First};
 use crate::mqtt::connect::Connect;
 use crate::mqtt::not_me::NotMe;
-use crate::upstream::{Backend, Pool};
+use crate::upstream::{Backend, Expected, Pool, Unavailable};
 
 /// The longest first answer of a backend that is read.
 const FIRST_BYTES: usize = 64 * 1024;
@@ -67,7 +68,8 @@ impl Unusable {
     }
 }
 
-/// The first of `candidates` that answers, and does not send the client elsewhere.
+/// The first of `candidates` that answers, and does not send the client elsewhere; and the place that
+/// the client has there until it is registered.
 ///
 /// If none is left, the client hears what the last of them said that said anything.
 pub(super) async fn first<'a>(
@@ -75,21 +77,34 @@ pub(super) async fn first<'a>(
     connect: &Connect,
     pool: &Pool,
     shape: impl Fn() -> Option<Shape<'a>>,
-) -> Result<Opened, Refused> {
+    patience: &mut Patience<'_>,
+) -> Result<(Opened, Expected), Refused> {
     let mut said = None;
     let mut waiting: VecDeque<_> = candidates.map(|backend| (backend, Turn::First)).collect();
     while let Some((backend, turn)) = waiting.pop_front() {
+        let Some(expected) = backend.expect() else {
+            continue;
+        };
         let now = Instant::now();
         if turn == Turn::First && !backend.learn(now, |vitals| vitals.admits(&pool.health, now)) {
             waiting.push_back((backend, Turn::Last));
             continue;
         }
+        let before = backend.available();
+        let token = patience.pass(&backend.gate, Pace::Backend).await?;
+        if backend.available() != before && is_withdrawn(backend) {
+            token.give_back();
+            continue;
+        }
         let answer = open(backend, connect, pool, shape()).await;
         note(backend, &answer, connect, pool);
         let unusable = match answer {
-            Ok(opened) => return Ok(opened),
+            Ok(opened) => return Ok((opened, expected)),
             Err(unusable) => unusable,
         };
+        if let Unusable::Dial(_) = unusable {
+            token.give_back();
+        }
         backend.passed_over.count(unusable.why());
         tracing::debug!(
             backend = %backend.name,
@@ -102,6 +117,10 @@ pub(super) async fn first<'a>(
     }
     Err(match said {
         Some(connack) => Refused::ByBackends { connack },
+        None if pool.has_full() => Refused::BackendsFull {
+            pool: pool.name.clone(),
+            version: connect.version(),
+        },
         None => Refused::NoBackend {
             pool: pool.name.clone(),
             version: connect.version(),
@@ -134,6 +153,16 @@ fn not_me(first: &First, connect: &Connect) -> Option<(NotMe, usize)> {
     match first {
         First::Connack(connack) => Some((NotMe::of(connect.version(), connack)?, connack.len)),
         First::Auth => None,
+    }
+}
+
+/// Whether it gets no clients any more, for whatever reason but that it has enough.
+fn is_withdrawn(backend: &Backend) -> bool {
+    match backend.available() {
+        Ok(()) | Err(Unavailable::Failing | Unavailable::Full) => false,
+        Err(
+            Unavailable::Disabled | Unavailable::Down | Unavailable::Draining | Unavailable::Gone,
+        ) => true,
     }
 }
 

@@ -8,6 +8,7 @@ use lb_common::text;
 use tokio::time::Instant;
 
 use super::World;
+use super::admit::Patience;
 use super::open::{self, Opened};
 use super::refuse::Refused;
 use crate::balance::Subject;
@@ -18,7 +19,7 @@ use crate::mqtt::connack::First;
 use crate::mqtt::connect::Connect;
 use crate::sticky;
 use crate::upstream::choose::{Because, Choice, Wish};
-use crate::upstream::{Backend, Pool};
+use crate::upstream::{Backend, Expected, Pool};
 
 /// What is remembered of a client in a pool.
 #[derive(Debug)]
@@ -50,7 +51,8 @@ pub(super) async fn reach<'a>(
     pool: &'a Pool,
     world: &World,
     shape: impl Fn() -> Option<Shape<'a>> + Copy,
-) -> Result<(Opened, Recall), Refused> {
+    mut patience: Patience<'_>,
+) -> Result<(Opened, Expected, Recall), Refused> {
     let recall = recall(pool, connect.client_id(), world);
     let now = Instant::now();
     let choice = pool.choose(subject, recall.backend.as_deref(), wish(connect), now);
@@ -66,10 +68,10 @@ pub(super) async fn reach<'a>(
         candidates,
     } = choice;
     tracing::debug!(because = because.label(), "chosen");
-    let opened = match (because, candidates.first()) {
+    let (opened, expected) = match (because, candidates.first()) {
         (Because::Held, _) => return Err(held(recall.backend.as_ref())),
         (Because::Kept, Some(its)) => {
-            match open::first(iter::once(*its), connect, pool, shape).await {
+            match open::first(iter::once(*its), connect, pool, shape, &mut patience).await {
                 Err(Refused::NoBackend { .. }) => {
                     its.is_missed(Instant::now());
                     return Err(held(recall.backend.as_ref()));
@@ -78,7 +80,7 @@ pub(super) async fn reach<'a>(
                 Err(Refused::ByBackends { connack }) => {
                     let others = pool.candidates(subject, Instant::now());
                     let others = others.filter(|other| !Arc::ptr_eq(other, its));
-                    let other = open::first(others, connect, pool, shape).await;
+                    let other = open::first(others, connect, pool, shape, &mut patience).await;
                     other.map_err(|error| {
                         if matches!(error, Refused::NoBackend { .. }) {
                             Refused::ByBackends { connack }
@@ -90,13 +92,13 @@ pub(super) async fn reach<'a>(
                 opened => opened?,
             }
         }
-        _ => open::first(candidates.into_iter(), connect, pool, shape).await?,
+        _ => open::first(candidates.into_iter(), connect, pool, shape, &mut patience).await?,
     };
     opened.backend.is_reached();
     if recall.is_with(&opened.backend) {
         world.memory.followed.add(1);
     }
-    Ok((opened, recall))
+    Ok((opened, expected, recall))
 }
 
 /// Remembers where the client has its session, if that outlives the connection.

@@ -1,6 +1,6 @@
 //! Who is tried for a client, what part a backend that comes back gets, and when it is forgotten.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,6 +108,25 @@ fn being_found_up_again_and_again_starts_nothing_anew() {
     pool.backends[0].is_found(Health::Up, start + SLOW_START);
 
     assert_eq!(pool.backends[0].up_since(), Some(start));
+}
+
+#[test]
+fn a_full_backend_is_not_available() {
+    let address = "192.0.2.1:1883".parse().unwrap();
+    let backend = Arc::new(Backend::new(0, "a", address, 1));
+    backend.limit(NonZeroU32::new(2), None);
+
+    backend.connections.add_one();
+    let expected = backend.expect().unwrap();
+
+    assert_eq!(backend.available(), Err(Unavailable::Full));
+    assert!(backend.expect().is_none());
+    drop(expected);
+    assert_eq!(backend.available(), Ok(()));
+    assert!(backend.expect().is_some());
+    backend.limit(None, None);
+    backend.connections.add_one();
+    assert_eq!(backend.available(), Ok(()));
 }
 
 #[test]

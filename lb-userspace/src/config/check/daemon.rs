@@ -1,4 +1,4 @@
-//! The tables that say how the process works: `[daemon]`, `[kernel]`, `[limits]`.
+//! The tables that say how the process works: `[daemon]`, `[kernel]`.
 
 use std::num::NonZeroUsize;
 
@@ -7,8 +7,8 @@ use tracing_subscriber::EnvFilter;
 use super::report::Report;
 use super::rules;
 use crate::config::complaint::Fault;
-use crate::config::file::{self, Quantity};
-use crate::config::{Attach, Daemon, Kernel, KernelMode, Limits, LogFormat, default, units};
+use crate::config::file;
+use crate::config::{Attach, Daemon, Kernel, KernelMode, LogFormat, default};
 
 pub(super) fn daemon(written: file::Daemon, report: &mut Report<'_>) -> Daemon {
     let file::Daemon {
@@ -64,49 +64,6 @@ pub(super) fn kernel(written: file::Kernel, report: &mut Report<'_>) -> Kernel {
         }),
         interfaces: Some(interfaces).filter(|names| !names.is_empty()),
     }
-}
-
-pub(super) fn limits(written: file::Limits, report: &mut Report<'_>) -> Limits {
-    let file::Limits {
-        connect_packet,
-        connect_timeout,
-        sockmap_queue,
-    } = written;
-
-    Limits {
-        connect_packet_bytes: report.optional(
-            connect_packet,
-            default::CONNECT_PACKET_BYTES,
-            connect_packet_bytes,
-        ),
-        connect_timeout: report.optional(
-            connect_timeout,
-            default::CONNECT_TIMEOUT,
-            rules::duration,
-        ),
-        sockmap_queue_bytes: report.optional(
-            sockmap_queue,
-            default::SOCKMAP_QUEUE_BYTES,
-            sockmap_queue_bytes,
-        ),
-    }
-}
-
-fn connect_packet_bytes(value: &Quantity) -> Result<usize, Fault> {
-    let bytes = units::size(&value.to_string())?;
-    if (64..=1 << 20).contains(&bytes) {
-        Ok(bytes)
-    } else {
-        Err(rules::outside("\"64B\"", "\"1MiB\""))
-    }
-}
-
-fn sockmap_queue_bytes(value: &Quantity) -> Result<u32, Fault> {
-    let bytes = units::size(&value.to_string())?;
-    u32::try_from(bytes)
-        .ok()
-        .filter(|bytes| (64 << 10..=64 << 20).contains(bytes))
-        .ok_or_else(|| rules::outside("\"64KiB\"", "\"64MiB\""))
 }
 
 fn filter(text: &str) -> Result<String, Fault> {

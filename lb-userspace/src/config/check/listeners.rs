@@ -4,8 +4,10 @@ use toml::Spanned;
 
 use super::report::{self, Report};
 use super::{address, rules};
+use crate::config::complaint::Fault;
 use crate::config::file::{self, Table};
 use crate::config::{DataPath, Listener, default};
+use crate::mqtt::Version;
 
 /// The listeners that are right; at least one, or a complaint.
 pub(super) fn check(
@@ -28,6 +30,9 @@ fn listener(written: Spanned<Table<file::Listener>>, report: &mut Report<'_>) ->
         bind,
         pool,
         datapath,
+        max_connections,
+        connect_rate,
+        versions,
     }) = written.into_inner();
     let name = report.required(&owner, "name", name, |text| rules::name(text));
     if bind.is_empty() {
@@ -39,12 +44,36 @@ fn listener(written: Spanned<Table<file::Listener>>, report: &mut Report<'_>) ->
         rules::choice(text, &DATAPATHS)
     });
 
+    let max_connections = report.optional(max_connections, None, rules::most);
+    let connect_rate = report.optional(connect_rate, None, rules::rate);
+    let versions = self::versions(versions, report);
+
     Some(Listener {
         name: name?,
         bind,
         pool: pool?,
         datapath,
+        max_connections,
+        connect_rate,
+        versions,
     })
+}
+
+/// All of them where the key is left out; one that is there twice is meant once.
+fn versions(written: file::Value<Vec<Spanned<String>>>, report: &mut Report<'_>) -> Vec<Version> {
+    let Some(written) = written else {
+        return default::VERSIONS.to_vec();
+    };
+    if written.get_ref().is_empty() {
+        let remedy = "write at least one of \"3.1\", \"3.1.1\" and \"5.0\", or remove the line";
+        report.complain(written.span(), Fault::new("lets no client in", remedy));
+    }
+    let mut versions = report.each(written.get_ref(), |text| {
+        rules::choice(text, &rules::VERSIONS)
+    });
+    versions.sort_by_key(|version| version.level());
+    versions.dedup();
+    versions
 }
 
 const DATAPATHS: [(&str, DataPath); 4] = [

@@ -138,6 +138,8 @@ fn backend(written: Spanned<Table<file::Backend>>, report: &mut Report<'_>) -> O
         weight,
         backup,
         source_addresses,
+        max_connections,
+        connect_rate,
     }) = written.into_inner();
     let name = report.required(&owner, "name", name, |text| rules::name(text));
     let address = report.required(&owner, "address", address, |text| address::backend(text));
@@ -149,6 +151,8 @@ fn backend(written: Spanned<Table<file::Backend>>, report: &mut Report<'_>) -> O
     });
     let host = address.as_ref().map(|address| &address.host);
     let source_addresses = report.each(&source_addresses, |text| address::source(text, host));
+    let max_connections = report.optional(max_connections, None, rules::most);
+    let connect_rate = report.optional(connect_rate, None, rules::rate);
 
     Some(Backend {
         name: name?,
@@ -156,6 +160,8 @@ fn backend(written: Spanned<Table<file::Backend>>, report: &mut Report<'_>) -> O
         weight,
         tier,
         source_addresses,
+        max_connections,
+        connect_rate,
     })
 }
 

@@ -9,7 +9,6 @@ use crate::config::file::{self, Table};
 use crate::config::network::Network;
 use crate::config::pattern::{Expression, Pattern};
 use crate::config::{Clean, Route, default};
-use crate::mqtt::Version;
 
 /// The routes that are right.
 pub(super) fn check(
@@ -53,7 +52,7 @@ fn route(written: Spanned<Table<file::Route>>, report: &mut Report<'_>) -> Optio
         report.each(&user_name_prefix, |text| Ok(Pattern::Prefix(short(text)?))),
         report.each(&user_name_glob, |text| Ok(Pattern::Glob(short(text)?))),
     ];
-    let versions = report.each(&versions, |text| rules::choice(text, &VERSIONS));
+    let versions = report.each(&versions, |text| rules::choice(text, &rules::VERSIONS));
     let clean = report.optional(clean, default::CLEAN, |text| rules::choice(text, &CLEANS));
     let sources = report.each(&source, |text| Network::parse(text));
 
@@ -87,11 +86,5 @@ fn expression(text: &str) -> Result<Pattern, Fault> {
 }
 
 const PATTERN_BYTES: usize = 1024;
-
-const VERSIONS: [(&str, Version); 3] = [
-    ("3.1", Version::V3_1),
-    ("3.1.1", Version::V3_1_1),
-    ("5.0", Version::V5),
-];
 
 const CLEANS: [(&str, Clean); 3] = [("any", Clean::Any), ("no", Clean::No), ("yes", Clean::Yes)];

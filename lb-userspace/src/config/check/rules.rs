@@ -1,6 +1,7 @@
 //! What single values may be: numbers in a range, words from a list, names, paths.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,7 +9,8 @@ use std::time::Duration;
 use super::nearest::nearest;
 use crate::config::complaint::Fault;
 use crate::config::file::Quantity;
-use crate::config::units;
+use crate::config::{Rate, units};
+use crate::mqtt::Version;
 
 /// A number in a range that fits `T`.
 pub(super) fn number<T>(value: i64, range: &RangeInclusive<i64>) -> Result<T, Fault>
@@ -19,6 +21,23 @@ where
     inside
         .and_then(|value| T::try_from(value).ok())
         .ok_or_else(|| outside(range.start(), range.end()))
+}
+
+/// The most of something; 0 is no limit, or one that is derived.
+pub(super) fn most(value: &i64) -> Result<Option<NonZeroU32>, Fault> {
+    number(*value, &(0..=MOST)).map(NonZeroU32::new)
+}
+
+/// So many in a time; `"0/s"` is no limit.
+pub(super) fn rate(value: &Quantity) -> Result<Option<Rate>, Fault> {
+    let (count, per) = units::rate(&value.to_string())?;
+    let range = 0..=FASTEST;
+    let count = i64::try_from(count)
+        .ok()
+        .filter(|count| range.contains(count));
+    let count = count.and_then(|count| u32::try_from(count).ok());
+    let count = count.ok_or_else(|| outside("\"0/s\"", format!("\"{FASTEST}/s\"")))?;
+    Ok(NonZeroU32::new(count).map(|count| Rate { count, per }))
 }
 
 pub(super) fn duration(value: &Quantity) -> Result<Duration, Fault> {
@@ -123,8 +142,17 @@ pub(super) fn socket(text: &str, example: &str) -> Result<PathBuf, Fault> {
     absolute(text, example)
 }
 
+/// How the versions of MQTT are written.
+pub(super) const VERSIONS: [(&str, Version); 3] = [
+    ("3.1", Version::V3_1),
+    ("3.1.1", Version::V3_1_1),
+    ("5.0", Version::V5),
+];
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
 const YEAR: Duration = Duration::from_secs(8760 * 3600);
+/// Connections; more than any table or descriptor limit holds.
+const MOST: i64 = 1 << 24;
+const FASTEST: i64 = 1_000_000;
 const NAME_BYTES: usize = 31;
 const INTERFACE_BYTES: usize = 15;
 /// `sun_path` of unix(7) without its final NUL.

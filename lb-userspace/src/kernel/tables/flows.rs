@@ -91,12 +91,12 @@ impl Tables {
         let down = self.flow(&reverse);
         self.forget(&[*key, reverse], &up, down.as_ref());
         drop(self.leaving.remove(&reverse));
-        self.replaced.push((up, down));
+        self.replaced.push((*key, up, down));
     }
 
-    /// Flows of ended connections that made room for others, that from the client first; what they held
-    /// is to be given back.
-    pub fn take_replaced(&mut self) -> Vec<(Flow, Option<Flow>)> {
+    /// Flows of ended connections that made room for others, that from the client first and with its
+    /// key; what they held is to be given back.
+    pub fn take_replaced(&mut self) -> Vec<(FlowKey, Flow, Option<Flow>)> {
         std::mem::take(&mut self.replaced)
     }
 
