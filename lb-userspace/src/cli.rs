@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+mod explain;
 mod flows;
 mod operate;
 mod reload;
@@ -57,6 +58,20 @@ enum Command {
     },
     /// Have a running balancer read its configuration again; nothing changes if it has mistakes
     Reload {
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Tell where a client would go now, and why
+    Explain {
+        #[command(flatten)]
+        client: explain::Explain,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Tell how many clients a change of a pool would move, without doing it
+    Simulate {
+        #[command(flatten)]
+        change: explain::Simulate,
         #[command(flatten)]
         asking: Asking,
     },
@@ -138,6 +153,14 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             say(&format_args!("{}: no problems", file.config.display()))
         }),
         Command::Status { asking } => show(&asking, &Request::Status),
+        Command::Explain { client, asking } => {
+            let question = client.question();
+            show(&asking, &Request::Explain { question })
+        }
+        Command::Simulate { change, asking } => match change.thought() {
+            Some(thought) => show(&asking, &Request::Simulate { thought }),
+            None => bail!("name a change"),
+        },
         Command::Flows {
             client,
             backend,
@@ -213,6 +236,10 @@ fn show(asking: &Asking, request: &Request) -> anyhow::Result<ExitCode> {
     match reply {
         Reply::Done(said) if *json => say(&serde_json::to_string_pretty(&said)?)?,
         Reply::Done(said) => say(&said.join("\n"))?,
+        Reply::Explained(told) if *json => say(&serde_json::to_string_pretty(&told)?)?,
+        Reply::Explained(told) => say(&explain::Told(&told))?,
+        Reply::Simulated(moved) if *json => say(&serde_json::to_string_pretty(&moved)?)?,
+        Reply::Simulated(moved) => say(&explain::Moved(&moved))?,
         Reply::Flows(rows) if *json => say(&serde_json::to_string_pretty(&rows)?)?,
         Reply::Flows(rows) => say(&flows::Table(&rows))?,
         Reply::Reload(outcome) => return reloaded(&outcome, *json),

@@ -11,18 +11,20 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time;
 
+pub mod explain;
 pub mod flows;
 pub mod operate;
 pub mod reload;
 pub mod status;
 
+use explain::{Explanation, Question, Simulation, Thought};
 use flows::{Filter, Row};
 use operate::Change;
 use reload::Outcome;
 use status::Status;
 
 /// The longest request, in bytes.
-const REQUEST_BYTES: u64 = 4096;
+const REQUEST_BYTES: u64 = 1 << 20;
 /// How long a caller may take to ask, or to take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the answer may take: a reload asks for the addresses of names.
@@ -32,9 +34,11 @@ const ANSWER: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Request {
+    Explain { question: Question },
     Flows(Filter),
     Operate { change: Change },
     Reload,
+    Simulate { thought: Thought },
     Status,
 }
 
@@ -45,8 +49,10 @@ pub enum Reply {
     /// What was done, in lines.
     Done(Vec<String>),
     Error(String),
+    Explained(Explanation),
     Flows(Vec<Row>),
     Reload(Outcome),
+    Simulated(Simulation),
     Status(Box<Status>),
 }
 

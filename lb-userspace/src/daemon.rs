@@ -17,10 +17,12 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::reload::Error as LogError;
 
+mod answer;
 mod build;
 mod descriptors;
 mod ends;
 mod evict;
+mod explain;
 mod flows;
 mod inherit;
 mod notify;

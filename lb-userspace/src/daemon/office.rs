@@ -11,9 +11,7 @@ use tracing_subscriber::EnvFilter;
 use super::reload::Reloader;
 use super::report::Facts;
 use super::sockets::Sockets;
-use super::{
-    Failure, Start, ends, evict, flows, operate, remember, rounds, sweep, unix_time, watch,
-};
+use super::{Failure, Start, answer, ends, evict, remember, rounds, sweep, unix_time, watch};
 use crate::config::Config;
 use crate::control::reload::{Cause, Outcome, Reload};
 use crate::control::{self, Reply, Request};
@@ -72,19 +70,15 @@ impl Office<'_> {
         };
         let config = RefCell::new(start.config.clone());
         let answer = async |request| match request {
-            Request::Flows(filter) => Reply::Flows(match tables {
-                Some(tables) => flows::rows(world, tables, &filter),
-                None => Vec::new(),
-            }),
-            Request::Operate { change } => match operate::operate(world, &change) {
-                Ok(said) => Reply::Done(said),
-                Err(impossible) => Reply::Error(impossible.to_string()),
-            },
             Request::Reload => ask(&wish, Cause::Command).await.map_or_else(
                 || Reply::Error("the balancer is stopping".to_owned()),
                 Reply::Reload,
             ),
-            Request::Status => Reply::Status(Box::new(facts.status(world))),
+            Request::Explain { .. }
+            | Request::Flows(_)
+            | Request::Operate { .. }
+            | Request::Simulate { .. }
+            | Request::Status => answer::answer(world, tables, facts, request),
         };
         let errors = async {
             let error = tokio::select! {

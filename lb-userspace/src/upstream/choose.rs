@@ -51,7 +51,25 @@ impl Because {
     }
 }
 
+/// Whether a choice counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Taken,
+    Thought,
+}
+
 impl Pool {
+    /// Who would be tried, without taking a turn.
+    pub fn preview_choice<'p>(
+        &'p self,
+        subject: Subject<'_>,
+        remembered: Option<&str>,
+        wish: Wish,
+        now: Instant,
+    ) -> Choice<'p> {
+        self.choice(subject, remembered, wish, now, Turn::Thought)
+    }
+
     /// Who is tried for a client that is remembered with the backend of this name.
     pub fn choose<'p>(
         &'p self,
@@ -60,9 +78,27 @@ impl Pool {
         wish: Wish,
         now: Instant,
     ) -> Choice<'p> {
+        self.choice(subject, remembered, wish, now, Turn::Taken)
+    }
+
+    fn choice<'p>(
+        &'p self,
+        subject: Subject<'_>,
+        remembered: Option<&str>,
+        wish: Wish,
+        now: Instant,
+        turn: Turn,
+    ) -> Choice<'p> {
+        let candidates = || match turn {
+            Turn::Taken => self.candidates(subject, now).collect(),
+            Turn::Thought => {
+                let all = self.preview(subject, now).into_iter();
+                all.take(self.attempts.get()).collect()
+            }
+        };
         let balanced = |because| Choice {
             because,
-            candidates: self.candidates(subject, now).collect(),
+            candidates: candidates(),
         };
         let its = remembered.and_then(|name| self.backends.iter().find(|one| one.name == name));
         let Some(its) = its else {
