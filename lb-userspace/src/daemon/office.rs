@@ -70,6 +70,14 @@ impl Office<'_> {
         };
         let config = RefCell::new(start.config.clone());
         let answer = async |request| match request {
+<<<<<<< HEAD
+=======
+            Request::Flows(filter) => Reply::Flows(match tables {
+                Some(tables) => flows::rows(world, tables, &filter),
+                None => Vec::new(),
+            }),
+            Request::Operate { change } => operate::answer(world, &change),
+>>>>>>> 98ac7e8 (operate: say where rebalancing does not lead)
             Request::Reload => ask(&wish, Cause::Command).await.map_or_else(
                 || Reply::Error("the balancer is stopping".to_owned()),
                 Reply::Reload,

@@ -8,6 +8,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::balance::Load;
+use crate::control::Reply;
 use crate::control::operate::Change;
 use crate::evict::{Because, Order, Whom, share};
 use crate::session::World;
@@ -15,7 +16,7 @@ use crate::upstream::{Backend, Drain, Pool, Unavailable, Wanted};
 
 /// Why something cannot be done.
 #[derive(Debug, Error)]
-pub(super) enum Impossible {
+enum Impossible {
     #[error("no backend is called `{name}`; there are {known}")]
     NoBackend { name: String, known: String },
     #[error("no pool is called `{name}`; there are {known}")]
@@ -28,8 +29,16 @@ pub(super) enum Impossible {
     NotDraining { name: String },
 }
 
-/// Does it, and says so, a line for each backend.
-pub(super) fn operate(world: &World, change: &Change) -> Result<Vec<String>, Impossible> {
+/// Does it, and says so.
+pub(super) fn answer(world: &World, change: &Change) -> Reply {
+    match operate(world, change) {
+        Ok(said) => Reply::Done(said),
+        Err(impossible) => Reply::Error(impossible.to_string()),
+    }
+}
+
+/// A line for each backend.
+fn operate(world: &World, change: &Change) -> Result<Vec<String>, Impossible> {
     match change {
         Change::Disable { backend } => disable(world, backend),
         Change::Drain {
@@ -140,10 +149,12 @@ fn rebalance(
             });
         }
     }
-    Ok(chosen
-        .into_iter()
-        .flat_map(|pool| rebalance_pool(world, pool, pace))
-        .collect())
+    let rebalance = |pool: &Arc<Pool>| {
+        let mut said = rebalance_pool(world, pool, pace);
+        said.extend(warn_of_memory(pool));
+        said
+    };
+    Ok(chosen.into_iter().flat_map(rebalance).collect())
 }
 
 fn rebalance_pool(world: &World, pool: &Arc<Pool>, pace: NonZeroU32) -> Vec<String> {
@@ -197,6 +208,14 @@ fn rebalance_pool(world: &World, pool: &Arc<Pool>, pace: NonZeroU32) -> Vec<Stri
         said.push(format!("{name}: no backend has more than its share"));
     }
     said
+}
+
+/// An operator should know that some only lose their connection for a moment.
+fn warn_of_memory(pool: &Pool) -> Option<String> {
+    let name = &pool.name;
+    pool.sticky
+        .is_some()
+        .then(|| format!("{name}: clients that it remembers come back to where they were"))
 }
 
 fn want(world: &World, backend: &Arc<Backend>, wanted: Wanted) {
