@@ -22,7 +22,7 @@ use crate::config::{self, Config};
 use crate::control::flows::Filter;
 use crate::control::reload::Outcome;
 use crate::control::{self, Reply, Request};
-use crate::daemon::{self, AtExit, SetLog, Start};
+use crate::daemon::{self, AtExit, Beside, SetLog, Start};
 use operate::Operate;
 
 /// `EX_CONFIG` of sysexits.h.
@@ -45,6 +45,9 @@ enum Command {
         /// Remove what is pinned in the kernel when the balancer ends
         #[arg(long)]
         detach_on_exit: bool,
+        /// Take the place of a balancer that runs, without turning anybody away
+        #[arg(long)]
+        replace: bool,
     },
     /// Look for mistakes in a configuration, all of them at once
     Check {
@@ -133,6 +136,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run {
             file,
             detach_on_exit,
+            replace,
         } => with_config(&file.config, |config, text| {
             let set_log = log_to_stderr(&config.daemon)?;
             let at_exit = if detach_on_exit {
@@ -145,6 +149,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 text,
                 config,
                 at_exit,
+                beside: if replace {
+                    Beside::Replaced
+                } else {
+                    Beside::Nobody
+                },
                 set_log,
             })?)
         }),
@@ -246,6 +255,7 @@ fn show(asking: &Asking, request: &Request) -> anyhow::Result<ExitCode> {
         Reply::Status(status) if *json => say(&serde_json::to_string_pretty(&status)?)?,
         Reply::Status(status) => say(&status::Table(&status))?,
         Reply::Error(error) => bail!("{error}"),
+        Reply::HandOver(_) => bail!("the balancer answered something else"),
     }
     Ok(ExitCode::SUCCESS)
 }

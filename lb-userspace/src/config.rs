@@ -53,6 +53,8 @@ pub struct Daemon {
     pub log_format: LogFormat,
     /// Reload when the file changes.
     pub watch_config: bool,
+    /// How long a daemon that is replaced carries the connections it has.
+    pub drain_timeout: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The Unix socket that the command line talks to: one line of JSON each way.
 
 use std::io;
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use nix::sys::stat::{Mode, umask};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
 use tokio::time;
 
 pub mod explain;
@@ -34,11 +35,19 @@ const ANSWER: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Request {
-    Explain { question: Question },
+    Explain {
+        question: Question,
+    },
     Flows(Filter),
-    Operate { change: Change },
+    /// The listening sockets and the place of the daemon; the caller goes on in `daemon::hand_over`.
+    HandOver,
+    Operate {
+        change: Change,
+    },
     Reload,
-    Simulate { thought: Thought },
+    Simulate {
+        thought: Thought,
+    },
     Status,
 }
 
@@ -51,9 +60,20 @@ pub enum Reply {
     Error(String),
     Explained(Explanation),
     Flows(Vec<Row>),
+    HandOver(Predecessor),
     Reload(Outcome),
     Simulated(Simulation),
     Status(Box<Status>),
+}
+
+/// The daemon that is to be replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Predecessor {
+    pub pid: u32,
+    /// In seconds of Unix time.
+    pub since: u64,
+    /// Listening sockets that follow.
+    pub sockets: usize,
 }
 
 /// A bound control socket; the file is removed when it is dropped.
@@ -61,6 +81,7 @@ pub enum Reply {
 pub struct Socket {
     listener: std::os::unix::net::UnixListener,
     path: PathBuf,
+    inode: u64,
 }
 
 impl Socket {
@@ -73,6 +94,30 @@ impl Socket {
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
             return Err(io::ErrorKind::AddrInUse.into());
         }
+        Self::bind_alone(path)
+    }
+
+    /// Binds the socket beside that of a daemon which is to be replaced.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn bind_beside(path: &Path) -> io::Result<Self> {
+        Self::bind_alone(&path.with_extension("next"))
+    }
+
+    /// Takes the place of the other daemon's.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn move_to(&mut self, path: &Path) -> io::Result<()> {
+        std::fs::rename(&self.path, path)?;
+        self.path = path.to_owned();
+        Ok(())
+    }
+
+    fn bind_alone(path: &Path) -> io::Result<Self> {
         if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
             std::fs::remove_file(path)?;
         }
@@ -88,6 +133,7 @@ impl Socket {
         Ok(Self {
             listener,
             path: path.to_owned(),
+            inode: std::fs::symlink_metadata(path)?.ino(),
         })
     }
 
@@ -96,12 +142,22 @@ impl Socket {
     /// # Errors
     ///
     /// What the kernel says of the socket itself.
-    pub async fn answer_forever(&self, answer: impl AsyncFn(Request) -> Reply) -> io::Result<()> {
+    pub async fn answer_forever(
+        &self,
+        answer: impl AsyncFn(Request) -> Reply,
+        successors: mpsc::Sender<UnixStream>,
+    ) -> io::Result<()> {
         let listener = UnixListener::from_std(self.listener.try_clone()?)?;
         loop {
             let (caller, _) = listener.accept().await?;
-            if let Err(error) = talk(caller, &answer).await {
-                tracing::debug!(%error, "caller of the control socket went");
+            match talk(caller, &answer).await {
+                Ok(None) => {}
+                Ok(Some(successor)) => {
+                    if successors.try_send(successor).is_err() {
+                        tracing::warn!("one daemon after the other may take the place of this one");
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "caller of the control socket went"),
             }
         }
     }
@@ -109,23 +165,33 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
+        let there = std::fs::symlink_metadata(&self.path);
+        if there.is_ok_and(|there| there.ino() != self.inode) {
+            return;
+        }
         if let Err(error) = std::fs::remove_file(&self.path) {
             tracing::debug!(%error, "control socket was removed by somebody else");
         }
     }
 }
 
-async fn talk(mut caller: UnixStream, answer: &impl AsyncFn(Request) -> Reply) -> io::Result<()> {
+/// Gives back a caller that wants more than an answer.
+async fn talk(
+    mut caller: UnixStream,
+    answer: &impl AsyncFn(Request) -> Reply,
+) -> io::Result<Option<UnixStream>> {
     let mut line = String::new();
     let mut request = BufReader::new((&mut caller).take(REQUEST_BYTES));
     time::timeout(PATIENCE, request.read_line(&mut line)).await??;
     let reply = match serde_json::from_str(&line) {
+        Ok(Request::HandOver) => return Ok(Some(caller)),
         Ok(request) => answer(request).await,
         Err(error) => Reply::Error(format!("not a request of this version: {error}")),
     };
     let mut reply = serde_json::to_vec(&reply)?;
     reply.push(b'\n');
-    time::timeout(PATIENCE, caller.write_all(&reply)).await?
+    time::timeout(PATIENCE, caller.write_all(&reply)).await??;
+    Ok(None)
 }
 
 /// Asks the daemon behind `path`.

@@ -20,7 +20,22 @@ impl Counter {
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicU64);
 
+/// One more in a gauge, until it is dropped.
+#[derive(Debug)]
+pub struct OneMore<'a>(&'a Gauge);
+
+impl Drop for OneMore<'_> {
+    fn drop(&mut self) {
+        self.0.sub_one();
+    }
+}
+
 impl Gauge {
+    pub fn one_more(&self) -> OneMore<'_> {
+        self.add_one();
+        OneMore(self)
+    }
+
     pub fn add_one(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ mod ends;
 mod evict;
 mod explain;
 mod flows;
+mod hand_over;
 mod inherit;
 mod notify;
 mod office;
@@ -47,7 +48,8 @@ use crate::kernel::pins::{PinError, Pins};
 use crate::kernel::{self, Kernel, Unavailable};
 use crate::session::World;
 use crate::sticky::Memory;
-use office::Office;
+use hand_over::Former;
+use office::{Office, Told};
 use report::Facts;
 use sockets::{Bound, Sockets};
 use worker::Post;
@@ -74,11 +76,13 @@ pub enum Failure {
         source: io::Error,
     },
     #[error("control socket {path}{}", if source.kind() == io::ErrorKind::AddrInUse {
-        ": another daemon is running there; end it first"
+        ": another daemon is running there; end it first, or take its place with `sluice run --replace`"
     } else {
         "; set `daemon.control` to a path this user may write"
     })]
     Control { path: PathBuf, source: io::Error },
+    #[error("the daemon that runs did not hand over")]
+    HandOver(#[source] io::Error),
     #[error("`kernel.mode` is \"required\", but the kernel half is not available")]
     Kernel(#[source] Unavailable),
     #[error("could not remove what is pinned")]
@@ -96,6 +100,15 @@ pub enum AtExit {
     Stay,
 }
 
+/// What becomes of a daemon that runs already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beside {
+    /// There must be none.
+    Nobody,
+    /// This one takes its place, if there is one.
+    Replaced,
+}
+
 /// How a daemon is to run.
 #[derive(Debug)]
 pub struct Start {
@@ -105,6 +118,7 @@ pub struct Start {
     pub text: String,
     pub config: Config,
     pub at_exit: AtExit,
+    pub beside: Beside,
     pub set_log: SetLog,
 }
 
@@ -130,17 +144,16 @@ impl fmt::Debug for SetLog {
 /// What keeps it from starting; once it runs it ends in order.
 pub fn run(start: &Start) -> Result<(), Failure> {
     let config = &start.config;
-    let since = unix_time();
-    let control = control::Socket::bind(&config.daemon.control).map_err(|source| {
-        let path = config.daemon.control.clone();
-        Failure::Control { path, source }
-    })?;
+    let (mut former, handed) = former(start)?;
+    let since = unix_time().max(former.as_ref().map_or(0, |former| former.who.since + 1));
+    let control = control_socket(config, former.as_ref())?;
     let descriptors = descriptors::raise();
     let (threads, posts): (Vec<_>, Vec<_>) = (0..threads(config).get())
         .map(|_| mpsc::unbounded_channel())
         .unzip();
     let each = threads.len();
-    let inherited = inherit::take();
+    let mut inherited = inherit::take();
+    inherited.sockets.extend(handed);
     let sockets = Sockets::new(threads, inherited.sockets);
     let bound = sockets.bind(&config.listeners)?;
     let admission = Arc::new(Admission::new(Budget {
@@ -149,7 +162,12 @@ pub fn run(start: &Start) -> Result<(), Failure> {
         listening: 2 * (bound.len() * each) as u64,
     }));
 
-    let (kernel, tables, unavailable) = match kernel::load(&config.kernel, &addresses(config)) {
+    if let Some(former) = &mut former {
+        former.release().map_err(Failure::HandOver)?;
+    }
+    let beside = former.as_ref().map(|former| former.who.pid);
+    let loaded = kernel::load(&config.kernel, &addresses(config), beside);
+    let (kernel, tables, unavailable) = match loaded {
         Ok((kernel, tables)) => (Some(kernel), Some(tables), None),
         Err(unavailable) if config.kernel.mode == KernelMode::Required => {
             return Err(Failure::Kernel(unavailable));
@@ -168,7 +186,7 @@ pub fn run(start: &Start) -> Result<(), Failure> {
     sign(&world, since)?;
     let own_tables = kernel.as_ref().map(Kernel::tables).transpose()?;
     if let Some(tables) = &own_tables {
-        sweep::adopt(&world, tables);
+        sweep::adopt(&world, tables, beside);
     }
 
     operate::resume(&world);
@@ -179,14 +197,16 @@ pub fn run(start: &Start) -> Result<(), Failure> {
         start,
         world: &world,
         kernel: kernel.zip(own_tables),
-        control: &control,
+        control,
         facts: &facts,
+        former: beside.map(|pid| (pid, build::first_session(since))),
     };
     for complaint in inherited.complaints {
         facts.add_downgrade(complaint);
     }
-    let served = serve(posts, office, sockets, bound);
-    if start.at_exit == AtExit::Detach && facts.has_kernel() {
+    let told = serve(posts, office, sockets, bound, former);
+    let is_last = !matches!(told, Ok(Told::Replaced));
+    if is_last && start.at_exit == AtExit::Detach && facts.has_kernel() {
         drop(world);
         let cut = detach(config)?;
         tracing::info!(
@@ -194,7 +214,49 @@ pub fn run(start: &Start) -> Result<(), Failure> {
             "detached from the kernel, cutting connections"
         );
     }
-    served
+    told.map(drop)
+}
+
+fn control_socket(config: &Config, former: Option<&Former>) -> Result<control::Socket, Failure> {
+    let path = &config.daemon.control;
+    let socket = match former {
+        Some(_) => control::Socket::bind_beside(path),
+        None => control::Socket::bind(path),
+    };
+    socket.map_err(|source| Failure::Control {
+        path: path.clone(),
+        source,
+    })
+}
+
+/// The daemon whose place this one is to take, and its sockets.
+fn former(start: &Start) -> Result<(Option<Former>, Vec<TcpListener>), Failure> {
+    let path = &start.config.daemon.control;
+    let is_there = std::os::unix::net::UnixStream::connect(path).is_ok();
+    if start.beside == Beside::Nobody || !is_there {
+        return Ok((None, Vec::new()));
+    }
+    let (former, sockets) = Former::ask(path).map_err(Failure::HandOver)?;
+    Ok((Some(former), sockets))
+}
+
+/// The daemon that was to take the place of this one has ended: what it changed is as it was.
+fn take_back(world: &World, config: &Config, since: u64) {
+    world.take_back();
+    let backends = world.backends.all();
+    let brokers: Vec<SocketAddr> = backends.iter().map(|backend| backend.address()).collect();
+    let taken = world.registry.with_tables(|tables| {
+        tables.add_listeners(&addresses(config))?;
+        tables.add_brokers(&brokers)?;
+        backends.iter().for_each(|backend| tables.count(backend));
+        Ok::<(), kernel::tables::TableError>(())
+    });
+    if let Some(Err(error)) = taken {
+        tracing::warn!(%error, "new connections may be copied");
+    }
+    if let Err(error) = sign(world, since) {
+        tracing::warn!("{}", kernel::causes(&error));
+    }
 }
 
 /// Removes what is pinned; tells how many connections were in the kernel and end with it.
@@ -231,10 +293,11 @@ fn sign(world: &World, since: u64) -> Result<(), Failure> {
 /// Serves on every thread, and answers the command line on this one, until told to stop.
 fn serve(
     posts: Vec<UnboundedReceiver<Post>>,
-    office: Office<'_>,
+    mut office: Office<'_>,
     mut sockets: Sockets,
     bound: Vec<Bound>,
-) -> Result<(), Failure> {
+    former: Option<Former>,
+) -> Result<Told, Failure> {
     let stop = office.world.stop.clone();
     let mut workers = Vec::new();
     for (n, posts) in posts.into_iter().enumerate() {
@@ -251,12 +314,21 @@ fn serve(
     }
     let manager = sockets.notify().clone();
     manager.ready();
+    if let Some(former) = former {
+        office.take_place(former)?;
+    }
+    let drain_timeout = office.start.config.daemon.drain_timeout;
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
-    let served = runtime
-        .map_err(Failure::Runtime)?
-        .block_on(office.until_told(sockets, &Tasks::new(stop.clone())));
-    manager.stopping();
+    let runtime = runtime.map_err(Failure::Runtime)?;
+    let served = runtime.block_on(office.until_told(sockets, &Tasks::new(stop.clone())));
     stop.accepting.cancel();
+    if let Ok(Told::Replaced) = served {
+        runtime.block_on(office::drain(drain_timeout, || {
+            workers.iter().all(thread::JoinHandle::is_finished)
+        }))?;
+    } else {
+        manager.stopping();
+    }
     stop.carrying.cancel();
     for worker in workers {
         if worker.join().is_err() {

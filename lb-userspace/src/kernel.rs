@@ -94,7 +94,8 @@ pub struct Kernel {
     ebpf: Ebpf,
 }
 
-/// Loads the kernel half, takes over or makes its pins, and attaches it.
+/// Loads the kernel half, takes over or makes its pins, and attaches it; `beside` is the process id of
+/// a daemon that still carries connections, and whose pins they were.
 ///
 /// # Errors
 ///
@@ -103,6 +104,7 @@ pub struct Kernel {
 pub fn load(
     config: &config::Kernel,
     listeners: &[SocketAddr],
+    beside: Option<u32>,
 ) -> Result<(Kernel, Tables), Unavailable> {
     if config.mode == config::KernelMode::Off {
         return Err(Unavailable::Off);
@@ -112,8 +114,8 @@ pub fn load(
     }
     capabilities::check().map_err(Unavailable::NotPermitted)?;
     let were_there = Pins::existing(&config.pins).is_some();
-    let pins = Pins::prepare(&config.pins)?;
-    load_into(pins.clone(), config, listeners).inspect_err(|_| {
+    let pins = Pins::prepare(&config.pins, beside)?;
+    load_into(pins.clone(), config, listeners, beside).inspect_err(|_| {
         if !were_there && let Err(error) = pins.remove_all() {
             tracing::warn!(%error, "pins of a daemon that did not start are left");
         }
@@ -124,9 +126,10 @@ fn load_into(
     pins: Pins,
     config: &config::Kernel,
     listeners: &[SocketAddr],
+    beside: Option<u32>,
 ) -> Result<(Kernel, Tables), Unavailable> {
     let mut ebpf = open(config, &pins)?;
-    let tables = Tables::take(&mut ebpf, &pins, listeners)?;
+    let tables = Tables::take(&mut ebpf, &pins, listeners, beside)?;
     let mut notes = pins.capacity_notes(config)?;
     let mut interfaces = interfaces::wanted(config.interfaces.as_deref());
     load_programs(&mut ebpf, &pins)?;

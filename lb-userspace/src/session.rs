@@ -11,6 +11,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::admission::seats::Seat;
 use crate::admission::{Admission, budget};
 use crate::balance::Subject;
 use crate::config::{DataPath, Limits};
-use crate::counters::Counter;
+use crate::counters::{Counter, Gauge, OneMore};
 use crate::dial::Shape;
 use crate::drain::Stop;
 use crate::evict::Evictions;
@@ -102,6 +103,9 @@ pub struct World {
     /// Tells the Unix time in seconds.
     pub clock: fn() -> u64,
     pub stop: Stop,
+    /// Sessions that have not chosen a path yet.
+    pub coming: Gauge,
+    is_released: AtomicBool,
 }
 
 /// What lasts while configurations come and go.
@@ -143,7 +147,23 @@ impl World {
             moved: Tally::default(),
             clock,
             stop: Stop::default(),
+            coming: Gauge::default(),
+            is_released: AtomicBool::new(false),
         }
+    }
+
+    /// Whether the tables in the kernel are another daemon's now: this one puts nothing more there.
+    pub fn is_released(&self) -> bool {
+        self.is_released.load(Ordering::SeqCst)
+    }
+
+    pub fn release(&self) {
+        self.is_released.store(true, Ordering::SeqCst);
+    }
+
+    /// There is no other daemon any more.
+    pub fn take_back(&self) {
+        self.is_released.store(false, Ordering::SeqCst);
     }
 
     /// The configuration as of now; a session takes one and never looks at another.
@@ -190,8 +210,9 @@ pub async fn run(
 ) -> Option<HandOff> {
     let listener = now.listener_at(bound)?;
     listener.accepted.add(1);
+    let coming = world.coming.one_more();
     match open(&mut client, address, listener, now, world).await {
-        Ok(opened) => relay(client, opened, listener, world).await,
+        Ok(opened) => relay(client, opened, listener, world, coming).await,
         Err(refused) => {
             tracing::debug!(reason = refused.reason().label(), "refused: {refused}");
             world.refusals.count(refused.reason());
@@ -262,7 +283,8 @@ async fn serve(
     let splicer = world
         .splicer
         .as_ref()
-        .filter(|_| matches!(listener.datapath, DataPath::Auto | DataPath::Splice));
+        .filter(|_| matches!(listener.datapath, DataPath::Auto | DataPath::Splice))
+        .filter(|_| !world.is_released());
     let agreed = Agreed::of(client).ok();
     let shape = || {
         Some(Shape {
@@ -327,6 +349,7 @@ async fn relay(
     session: Session,
     listener: &Listener,
     world: &World,
+    coming: OneMore<'_>,
 ) -> Option<HandOff> {
     let (mut choice, legs) = hand_off::choose(&client, &session, listener, world);
     let mut session = session;
@@ -340,6 +363,7 @@ async fn relay(
             Err(stays) => (client, session, choice.because) = *stays,
         }
     }
+    drop(coming);
     let carried = carry::carry(client, session, choice.because, world);
     world.stop.carrying.run_until_cancelled(carried).await;
     None

@@ -5,11 +5,13 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::UdpSocket;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lb_common::Shared;
 use nix::libc;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use tokio::io::unix::AsyncFd;
 
 pub(crate) mod map;
@@ -42,6 +44,28 @@ pub(crate) fn inherited(count: u32) -> Vec<OwnedFd> {
         is_open.then(|| unsafe { OwnedFd::from_raw_fd(fd) })
     };
     (3_u32..).take(count as usize).map_while(own).collect()
+}
+
+/// Descriptors that come with the next bytes of `stream`.
+pub(crate) fn receive_descriptors(stream: &UnixStream) -> io::Result<Vec<OwnedFd>> {
+    let mut byte = [0];
+    let mut parts = [io::IoSliceMut::new(&mut byte)];
+    let mut space = nix::cmsg_space!([RawFd; 253]);
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
+    if message.bytes == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let mut descriptors = Vec::new();
+    for part in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(numbers) = part {
+            for fd in numbers {
+                // SAFETY: the kernel has made this descriptor for us and told nobody else of it.
+                descriptors.push(unsafe { OwnedFd::from_raw_fd(fd) });
+            }
+        }
+    }
+    Ok(descriptors)
 }
 
 /// Waits until no CPU is inside a BPF program or the network stack as it was before the call.

@@ -14,6 +14,7 @@ pub const CONTROL: &str = "/run/sluice/control.sock";
 pub const LOG: &str = "info";
 pub const LOG_FORMAT: LogFormat = LogFormat::Text;
 pub const WATCH_CONFIG: bool = false;
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(600);
 
 pub const MODE: KernelMode = KernelMode::Auto;
 pub const ATTACH: Attach = Attach::Auto;

@@ -42,6 +42,7 @@ pub struct Daemon {
     pub log: Value<String>,
     pub log_format: Value<String>,
     pub watch_config: Value<bool>,
+    pub drain_timeout: Value<Quantity>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -220,6 +221,7 @@ mod tests {
                     log,
                     log_format,
                     watch_config,
+                    drain_timeout,
                 }),
             kernel:
                 Table(Kernel {
@@ -267,7 +269,7 @@ mod tests {
         shows_every_key_of_a_pool(pools.remove(0).into_inner().0);
 
         assert!(threads.is_some() && control.is_some() && log.is_some() && log_format.is_some());
-        assert!(watch_config.is_some() && attach.is_some());
+        assert!(watch_config.is_some() && attach.is_some() && drain_timeout.is_some());
         assert!(mode.is_some() && pins.is_some() && clients_capacity.is_some());
         assert!(connect_packet.is_some() && connect_timeout.is_some() && sockmap_queue.is_some());
         // Empty there, so only the text tells that they are shown.

@@ -20,11 +20,8 @@ pub(super) fn answer(
             Some(tables) => flows::rows(world, tables, &filter),
             None => Vec::new(),
         }),
-        Request::Operate { change } => match operate::operate(world, &change) {
-            Ok(said) => Reply::Done(said),
-            Err(impossible) => Reply::Error(impossible.to_string()),
-        },
-        Request::Reload => Reply::Error("a reload takes its time".to_owned()),
+        Request::Operate { change } => operate::answer(world, &change),
+        Request::HandOver | Request::Reload => Reply::Error("not here".to_owned()),
         Request::Simulate { thought } => {
             explain::simulate(world, tables, &thought).map_or_else(Reply::Error, Reply::Simulated)
         }

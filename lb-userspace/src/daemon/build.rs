@@ -36,6 +36,11 @@ pub(super) struct Shared {
     pub admission: Arc<Admission>,
 }
 
+/// The number of the first session of a daemon that started then.
+pub(super) fn first_session(since: u64) -> u64 {
+    since * SESSIONS_A_SECOND
+}
+
 pub(super) fn world(
     config: &Config,
     mut tables: Option<Tables>,
@@ -80,7 +85,7 @@ pub(super) fn world(
     }
     let lasting = Lasting {
         backends,
-        registry: Arc::new(Registry::new(tables, since * SESSIONS_A_SECOND)),
+        registry: Arc::new(Registry::new(tables, first_session(since))),
         memory,
         splicer,
         sockmap,

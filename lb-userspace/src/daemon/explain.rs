@@ -13,7 +13,7 @@ use crate::mqtt::Version;
 use crate::route::Traits;
 use crate::session::{self, World};
 use crate::upstream::choose::Wish;
-use crate::upstream::{Backend, Pool, Unavailable};
+use crate::upstream::{Backend, Pool};
 
 /// Ids that are made up where no client is there.
 const MADE_UP: usize = 10_000;
@@ -79,11 +79,7 @@ pub(super) fn explain(world: &World, question: &Question) -> Result<Explanation,
 
 fn skip(backend: &Backend) -> Skipped {
     let because = match backend.available() {
-        Err(Unavailable::Disabled) => "disabled",
-        Err(Unavailable::Down) => "down",
-        Err(Unavailable::Draining) => "draining",
-        Err(Unavailable::Failing) => "failing",
-        Err(Unavailable::Gone) => "gone",
+        Err(unavailable) => unavailable.label(),
         Ok(()) if backend.weight() == 0 => "weight 0",
         Ok(()) => "no further attempt",
     };

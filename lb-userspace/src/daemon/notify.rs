@@ -51,6 +51,10 @@ impl Notify {
         self.tell("STOPPING=1", &[]);
     }
 
+    pub(super) fn replaced_by(&self, pid: i32) {
+        self.tell(&format!("MAINPID={pid}"), &[]);
+    }
+
     /// Keeps the sockets of an address open until the next start.
     pub(super) fn store(&self, address: SocketAddr, sockets: &[BorrowedFd<'_>]) {
         let state = format!("FDSTORE=1\nFDPOLL=0\nFDNAME={}", name(address));

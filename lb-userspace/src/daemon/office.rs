@@ -3,11 +3,15 @@
 use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time;
 use tracing_subscriber::EnvFilter;
 
+use super::hand_over::{self, Former, Offer};
 use super::reload::Reloader;
 use super::report::Facts;
 use super::sockets::Sockets;
@@ -19,8 +23,12 @@ use crate::drain::Tasks;
 use crate::health;
 use crate::kernel::Kernel;
 use crate::kernel::events::Events;
+use crate::kernel::pins::is_running;
 use crate::kernel::tables::Tables;
 use crate::session::World;
+
+/// Between two looks whether the daemon before this one still runs.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What is done here, beside the threads that serve clients.
 #[derive(Debug)]
@@ -29,20 +37,38 @@ pub(super) struct Office<'a> {
     pub world: &'a Arc<World>,
     /// With tables for what takes long.
     pub kernel: Option<(Kernel, Tables)>,
-    pub control: &'a control::Socket,
+    pub control: control::Socket,
     pub facts: &'a Facts,
+    /// A daemon that still carries what it copies, by its process id, and the first session that is not
+    /// one of its own.
+    pub former: Option<(u32, u64)>,
+}
+
+/// What the office was told last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Another daemon serves now.
+    Replaced,
+    Stop,
 }
 
 /// Somebody who wants a reload, and hears what came of it.
 type Wish = (Cause, oneshot::Sender<Outcome>);
 
 impl Office<'_> {
+    /// Is found now where the daemon before it was, and lets that go.
+    pub(super) fn take_place(&mut self, former: Former) -> Result<(), Failure> {
+        let path = &self.start.config.daemon.control;
+        self.control.move_to(path).map_err(Failure::HandOver)?;
+        former.dismiss().map_err(Failure::HandOver)
+    }
+
     /// Works until SIGTERM or SIGINT.
     pub(super) async fn until_told(
         mut self,
         sockets: Sockets,
         tasks: &Tasks,
-    ) -> Result<(), Failure> {
+    ) -> Result<Told, Failure> {
         let hang_up = signal(SignalKind::hangup()).map_err(Failure::Runtime)?;
         let ended = end()?;
 
@@ -52,15 +78,15 @@ impl Office<'_> {
             facts,
             ..
         } = self;
-        let (kernel, tables) = match &mut self.kernel {
+        let (mut kernel, tables) = match &mut self.kernel {
             Some((kernel, tables)) => (Some(kernel), Some(&*tables)),
             None => (None, None),
         };
-        let mut kernel = kernel;
         let sticky = kernel.as_deref().map(Kernel::sticky).transpose()?;
         let kernel_log = kernel_log(kernel.as_deref_mut())?;
         let events = kernel.as_ref().map(|kernel| kernel.events()).transpose()?;
         let (wish, wishes) = mpsc::channel(1);
+        let (successor, successors) = mpsc::channel(1);
         let reloader = Reloader {
             start,
             text: start.text.clone(),
@@ -70,18 +96,8 @@ impl Office<'_> {
         };
         let config = RefCell::new(start.config.clone());
         let answer = async |request| match request {
-<<<<<<< HEAD
-=======
-            Request::Flows(filter) => Reply::Flows(match tables {
-                Some(tables) => flows::rows(world, tables, &filter),
-                None => Vec::new(),
-            }),
-            Request::Operate { change } => operate::answer(world, &change),
->>>>>>> 98ac7e8 (operate: say where rebalancing does not lead)
-            Request::Reload => ask(&wish, Cause::Command).await.map_or_else(
-                || Reply::Error("the balancer is stopping".to_owned()),
-                Reply::Reload,
-            ),
+            Request::HandOver => Reply::Error("not here".to_owned()),
+            Request::Reload => reloaded(ask(&wish, Cause::Command).await),
             Request::Explain { .. }
             | Request::Flows(_)
             | Request::Operate { .. }
@@ -90,7 +106,7 @@ impl Office<'_> {
         };
         let errors = async {
             let error = tokio::select! {
-                ended = self.control.answer_forever(answer) => ended,
+                ended = self.control.answer_forever(answer, successor) => ended,
                 ended = kernel_log => ended,
             };
             tracing::error!(?error, "the control socket and the kernel's log are closed");
@@ -105,10 +121,27 @@ impl Office<'_> {
             () = keep_up(world, kernel.zip(tables), events) => {}
             () = on_signal(hang_up, &wish) => {}
             () = on_change(start, &config, &wish) => {}
-            () = fulfil(wishes, reloader, facts, &config) => {}
+            () = bury(world, tables, self.former) => {}
+            () = fulfil(wishes, successors, reloader, facts, &config) => return Ok(Told::Replaced),
         }
-        Ok(())
+        Ok(Told::Stop)
     }
+}
+
+fn reloaded(outcome: Option<Outcome>) -> Reply {
+    let stopping = || Reply::Error("the balancer is stopping".to_owned());
+    outcome.map_or_else(stopping, Reply::Reload)
+}
+
+/// Cleans up behind the daemon before this one when that has ended.
+async fn bury(world: &World, tables: Option<&Tables>, former: Option<(u32, u64)>) {
+    if let (Some(tables), Some((pid, first))) = (tables, former) {
+        while is_running(pid) {
+            time::sleep(LOOK).await;
+        }
+        sweep::bury(world, tables, first);
+    }
+    std::future::pending::<()>().await;
 }
 
 /// Keeps up with the kernel for as long as the daemon runs.
@@ -126,6 +159,22 @@ async fn keep_up(world: &World, kernel: Option<(&mut Kernel, &Tables)>, events: 
         sweep::forever(world, tables),
         heard
     );
+}
+
+/// Ends when everybody has gone, at a signal, or after `timeout`.
+pub(super) async fn drain(timeout: Duration, has_gone: impl Fn() -> bool) -> Result<(), Failure> {
+    let all_gone = async {
+        while !has_gone() {
+            time::sleep(LOOK).await;
+        }
+    };
+    let ended = end()?;
+    tokio::select! {
+        () = all_gone => {}
+        () = ended => {}
+        () = time::sleep(timeout) => {}
+    }
+    Ok(())
 }
 
 /// What ends with SIGTERM or SIGINT.
@@ -183,6 +232,7 @@ async fn on_change(start: &Start, config: &RefCell<Config>, wish: &mpsc::Sender<
 /// Reloads, one wish after the other.
 async fn fulfil(
     mut wishes: mpsc::Receiver<Wish>,
+    mut successors: mpsc::Receiver<UnixStream>,
     mut reloader: Reloader<'_>,
     facts: &Facts,
     config: &RefCell<Config>,
@@ -191,6 +241,16 @@ async fn fulfil(
         let wish = tokio::select! {
             wish = wishes.recv() => wish,
             () = reloader.sockets.forget_retired() => continue,
+            Some(stream) = successors.recv() => {
+                let Reloader { world, sockets, .. } = &mut reloader;
+                if hand_over::hand_over(stream, facts.since(), world, sockets).await == Offer::Taken {
+                    return;
+                }
+                if world.is_released() {
+                    super::take_back(world, &config.borrow(), facts.since());
+                }
+                continue;
+            }
         };
         let Some((cause, answer)) = wish else { return };
         reloader.sockets.notify().reloading();

@@ -63,6 +63,10 @@ impl Facts {
         }
     }
 
+    pub(super) fn since(&self) -> u64 {
+        self.since
+    }
+
     /// Remembers the last reload, and says what came of it.
     pub(super) fn reloaded(&self, reload: Reload) {
         let cause = reload.cause.label();

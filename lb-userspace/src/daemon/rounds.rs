@@ -26,6 +26,10 @@ pub(super) async fn forever(world: &World, kernel: &mut Kernel, tables: &Tables)
     let mut written = HashMap::new();
     let mut next_look = Duration::ZERO;
     loop {
+        if world.is_released() {
+            time::sleep(PAUSE).await;
+            continue;
+        }
         kernel.follow_interfaces();
         if now() >= next_look {
             let begin = now();

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -143,6 +143,31 @@ impl Sockets {
         left.dedup();
         left.iter().for_each(|address| self.notify.forget(*address));
         left
+    }
+
+    /// Leaves all of them to another daemon, which has them as well.
+    pub(super) fn pause(&self) {
+        let bound = self.bound.iter().chain(&self.retiring);
+        bound.for_each(|bound| bound.retirement.pause.cancel());
+    }
+
+    /// Takes `pause` back.
+    ///
+    /// # Errors
+    ///
+    /// There are no descriptors left.
+    pub(super) fn resume(&mut self) -> io::Result<()> {
+        let paused = std::mem::take(&mut self.bound).into_iter();
+        let again = paused.map(|bound| Bound::new(bound.address, bound.sockets));
+        let again = again.collect::<io::Result<_>>()?;
+        self.open(again);
+        Ok(())
+    }
+
+    /// All that clients are accepted on.
+    pub(super) fn descriptors(&self) -> Vec<RawFd> {
+        let sockets = self.bound.iter().flat_map(|bound| &bound.sockets);
+        sockets.map(AsRawFd::as_raw_fd).collect()
     }
 
     pub(super) fn notify(&self) -> &Notify {

@@ -89,10 +89,31 @@ pub(super) fn spent() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
-/// Removes what a former daemon left, and was not done with.
-pub(super) fn adopt(world: &World, tables: &Tables) {
+/// What a daemon left that has ended since this one took its place; all of it is older than `first`.
+pub(super) fn bury(world: &World, tables: &Tables, first: u64) {
     for (key, up) in tables.spliced() {
-        look_closer(world, &key, up.session, Scope::Adopted);
+        if up.session < first && tables.is_leaving(&key) {
+            look_closer(world, &key, up.session, Scope::Adopted);
+        }
+    }
+    let forgotten = world
+        .registry
+        .with_tables(|tables| tables.forget_copied_sessions(first));
+    if let Some(Err(error)) = forgotten {
+        tracing::warn!(%error, "clients of the daemon before stay listed");
+    }
+}
+
+/// Removes what a former daemon left, and was not done with.
+pub(super) fn adopt(world: &World, tables: &Tables, beside: Option<u32>) {
+    // A daemon that still runs comes to an end itself with what it hands over.
+    let scope = if beside.is_some() {
+        Scope::Running
+    } else {
+        Scope::Adopted
+    };
+    for (key, up) in tables.spliced() {
+        look_closer(world, &key, up.session, scope);
     }
     for (client, binding) in tables.clients() {
         if tables.is_gone(&binding) {
@@ -102,11 +123,16 @@ pub(super) fn adopt(world: &World, tables: &Tables) {
                 .with_tables(|tables| tables.unbind(&client, session));
         }
     }
-    world.registry.with_tables(Tables::forget_leaving);
+    if beside.is_none() {
+        world.registry.with_tables(Tables::forget_leaving);
+    }
 }
 
 /// Removes a connection if it has ended; what it held is given back.
 pub(super) fn look_closer(world: &World, key: &FlowKey, session: u64, scope: Scope) -> Found {
+    if world.is_released() {
+        return Found::Lives;
+    }
     let settle = |tables: &mut Tables| settle(tables, key, session, now(), scope);
     let found = world.registry.with_tables(settle).unwrap_or(Found::Gone);
     if let Found::Removed(gone) = &found {

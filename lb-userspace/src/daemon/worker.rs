@@ -36,6 +36,8 @@ pub(super) struct Post {
 #[derive(Debug, Default)]
 pub(super) struct Retirement {
     pub begins: CancellationToken,
+    /// The socket is left to others at once; it stays open.
+    pub pause: CancellationToken,
     /// How the clients are served that began to connect before.
     pub last: OnceLock<Arc<Snapshot>>,
 }
@@ -127,6 +129,7 @@ async fn attend(post: Post, world: Arc<World>, sessions: Tasks) {
     tokio::select! {
         () = listen::accept_forever(&listener, limit, &mut serve) => {}
         () = retirement.begins.cancelled() => {}
+        () = retirement.pause.cancelled() => return,
         () = sessions.stopped() => {
             // Whoever waits in a queue that nobody else has would be reset.
             listen::accept_waiting(&listener, &mut serve).await;

@@ -40,7 +40,9 @@ pub enum PinError {
     NotBpf { path: PathBuf },
     #[error("{path} belongs to user {owner}; remove it, or set `kernel.pins` to another directory")]
     Owner { path: PathBuf, owner: u32 },
-    #[error("{path} is in use by the daemon with pid {pid}; end it first")]
+    #[error(
+        "{path} is in use by the daemon with pid {pid}; end it first, or take its place with `sluice run --replace`"
+    )]
     InUse { path: PathBuf, pid: u32 },
     #[error("{path}: could not pin")]
     Pin {
@@ -60,7 +62,7 @@ pub struct Pins(PathBuf);
 
 impl Pins {
     /// Makes the directories where they are missing, and refuses pins of another layout.
-    pub(super) fn prepare(root: &Path) -> Result<Self, PinError> {
+    pub(super) fn prepare(root: &Path, beside: Option<u32>) -> Result<Self, PinError> {
         let parent = root.parent().unwrap_or(root);
         if parent == Path::new(USUAL_MOUNT) && !is_bpf(parent) {
             // systemd does this at boot; containers and small systems often do not.
@@ -84,7 +86,7 @@ impl Pins {
             make(directory)?;
         }
         pins.check_layout()?;
-        if let Some(pid) = pins.owner() {
+        if let Some(pid) = pins.owner().filter(|pid| Some(*pid) != beside) {
             return Err(PinError::InUse { path: pins.0, pid });
         }
         Ok(pins)
@@ -133,8 +135,7 @@ impl Pins {
         let about = MapData::from_pin(self.map(maps::ABOUT)).ok()?;
         let about = aya::maps::Array::<_, About>::try_from(aya::maps::Map::Array(about)).ok()?;
         let pid = about.get(&0, 0).ok()?.pid;
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        (is_running_sluice(&stat) && pid != std::process::id()).then_some(pid)
+        (is_running(pid) && pid != std::process::id()).then_some(pid)
     }
 
     /// Connections that are in the kernel, and that a removal of the pins cuts.
@@ -265,6 +266,11 @@ impl Pins {
         }
         remove_directory(&self.0)
     }
+}
+
+/// Whether there is a daemon of this process id.
+pub fn is_running(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| is_running_sluice(&stat))
 }
 
 /// Whether a line of proc_pid_stat(5) is that of a daemon; one that nobody has waited for is dead.

@@ -82,10 +82,13 @@ impl Tables {
         ebpf: &mut Ebpf,
         pins: &Pins,
         listeners: &[SocketAddr],
+        beside: Option<u32>,
     ) -> Result<Self, TableError> {
         let take = |name| ebpf.take_map(name).ok_or(TableError::Missing(name));
         let mut tables = Self::of(pins, take)?;
-        tables.forget_copied_sessions()?;
+        if beside.is_none() {
+            tables.forget_copied_sessions(u64::MAX)?;
+        }
         tables.add_listeners(listeners)?;
         tables.forget_listeners_except(listeners)?;
         Ok(tables)
@@ -136,10 +139,14 @@ impl Tables {
     }
 
     /// Sessions that were not spliced ended with the process that had their sockets.
-    fn forget_copied_sessions(&mut self) -> Result<(), TableError> {
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn forget_copied_sessions(&mut self, before: u64) -> Result<(), TableError> {
         let stale: Vec<ClientKey> = self
             .clients()
-            .filter(|(_, binding)| binding.path != Path::Splice as u8)
+            .filter(|(_, binding)| binding.path != Path::Splice as u8 && binding.session < before)
             .map(|(key, _)| key)
             .collect();
         stale

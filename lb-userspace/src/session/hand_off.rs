@@ -87,9 +87,10 @@ pub(super) fn choose(
     if listener.datapath == DataPath::Copy {
         return copy(Because::Wish);
     }
+    let is_ours = !world.is_released();
     let able = Able {
-        splice: world.splicer.is_some(),
-        sockmap: world.sockmap.is_some(),
+        splice: is_ours && world.splicer.is_some(),
+        sockmap: is_ours && world.sockmap.is_some(),
     };
     match facts(client, session, world) {
         Ok((facts, legs)) => {

@@ -17,6 +17,7 @@ pub(super) fn daemon(written: file::Daemon, report: &mut Report<'_>) -> Daemon {
         log,
         log_format,
         watch_config,
+        drain_timeout,
     } = written;
 
     Daemon {
@@ -34,6 +35,7 @@ pub(super) fn daemon(written: file::Daemon, report: &mut Report<'_>) -> Daemon {
             )
         }),
         watch_config: report.optional(watch_config, default::WATCH_CONFIG, |watch| Ok(*watch)),
+        drain_timeout: report.optional(drain_timeout, default::DRAIN_TIMEOUT, rules::duration),
     }
 }
 
