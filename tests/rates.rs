@@ -141,7 +141,9 @@ fn a_dead_backend_uses_up_nobodys_turn() {
         Client::open(daemon.address(), &Connect::new(Version::V5, &id));
     }
 
-    assert_eq!(daemon.status()["backends"][0]["failed"], 10);
+    // After some failures it is asked last.
+    let failed = daemon.status()["backends"][0]["failed"].as_u64();
+    assert!(failed >= Some(3), "{failed:?}");
     assert_eq!(daemon.refused("backend_rate"), 0);
 }
 
