@@ -1,8 +1,7 @@
 //! The daemon: everything is built here, runs, and comes to its end.
 
 use std::fmt;
-use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +10,6 @@ use std::thread;
 use lb_common::LAYOUT;
 use lb_common::about::About;
 use lb_common::text;
-use thiserror::Error;
 use tokio::runtime;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tracing_subscriber::EnvFilter;
@@ -23,6 +21,7 @@ mod descriptors;
 mod ends;
 mod evict;
 mod explain;
+mod failure;
 mod flows;
 mod hand_over;
 mod inherit;
@@ -45,53 +44,16 @@ use crate::config::{Config, KernelMode};
 use crate::control;
 use crate::drain::Tasks;
 use crate::kernel::pins::{PinError, Pins};
+use crate::kernel::tables::Tables;
 use crate::kernel::{self, Kernel, Unavailable};
 use crate::session::World;
 use crate::sticky::Memory;
+pub use failure::Failure;
 use hand_over::Former;
 use office::{Office, Told};
 use report::Facts;
 use sockets::{Bound, Sockets};
 use worker::Post;
-
-/// Why the daemon does not start, or could not go on.
-#[derive(Debug, Error)]
-pub enum Failure {
-    #[error("backend `{name}`: `{host}` has no address")]
-    Address {
-        name: String,
-        host: String,
-        source: io::Error,
-    },
-    #[error("backend `{name}`: `{address}` is not an address of this host to connect from")]
-    Source {
-        name: String,
-        address: IpAddr,
-        source: io::Error,
-    },
-    #[error("listener `{name}`: could not listen on {address}")]
-    Bind {
-        name: String,
-        address: SocketAddr,
-        source: io::Error,
-    },
-    #[error("control socket {path}{}", if source.kind() == io::ErrorKind::AddrInUse {
-        ": another daemon is running there; end it first, or take its place with `sluice run --replace`"
-    } else {
-        "; set `daemon.control` to a path this user may write"
-    })]
-    Control { path: PathBuf, source: io::Error },
-    #[error("the daemon that runs did not hand over")]
-    HandOver(#[source] io::Error),
-    #[error("`kernel.mode` is \"required\", but the kernel half is not available")]
-    Kernel(#[source] Unavailable),
-    #[error("could not remove what is pinned")]
-    Pins(#[from] PinError),
-    #[error("could not start a thread or wait for signals")]
-    Runtime(#[source] io::Error),
-    #[error("the tables in the kernel")]
-    Tables(#[from] kernel::tables::TableError),
-}
 
 /// What becomes of the pins when the daemon ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,33 +128,21 @@ pub fn run(start: &Start) -> Result<(), Failure> {
         former.release().map_err(Failure::HandOver)?;
     }
     let beside = former.as_ref().map(|former| former.who.pid);
-    let loaded = kernel::load(&config.kernel, &addresses(config), beside);
-    let (kernel, tables, unavailable) = match loaded {
-        Ok((kernel, tables)) => (Some(kernel), Some(tables), None),
-        Err(unavailable) if config.kernel.mode == KernelMode::Required => {
-            return Err(Failure::Kernel(unavailable));
-        }
-        Err(unavailable) => (None, None, Some(unavailable)),
-    };
-    let sockmap = kernel.as_ref().and_then(|kernel| kernel.sockmap.clone());
-    let sticky = kernel.as_ref().map(Kernel::sticky).transpose()?;
-    let room = usize::try_from(config.kernel.sticky_capacity).unwrap_or(usize::MAX);
-    let shared = build::Shared {
-        sockmap,
-        memory: Memory::new(sticky, room),
-        admission,
-    };
+    let (kernel, tables, unavailable) = load(config, beside)?;
+    let shared = shared(config, kernel.as_ref(), admission)?;
     let world = Arc::new(build::world(config, tables, shared, since, unix_time)?);
     sign(&world, since)?;
     let own_tables = kernel.as_ref().map(Kernel::tables).transpose()?;
     if let Some(tables) = &own_tables {
         sweep::adopt(&world, tables, beside);
     }
-
     operate::resume(&world);
 
     let facts = Facts::new(config, since, kernel.as_ref(), unavailable.as_ref(), &world);
     facts.announce(config, &world);
+    for complaint in inherited.complaints {
+        facts.add_downgrade(complaint);
+    }
     let office = Office {
         start,
         world: &world,
@@ -201,9 +151,6 @@ pub fn run(start: &Start) -> Result<(), Failure> {
         facts: &facts,
         former: beside.map(|pid| (pid, build::first_session(since))),
     };
-    for complaint in inherited.complaints {
-        facts.add_downgrade(complaint);
-    }
     let told = serve(posts, office, sockets, bound, former);
     let is_last = !matches!(told, Ok(Told::Replaced));
     if is_last && start.at_exit == AtExit::Detach && facts.has_kernel() {
@@ -215,6 +162,33 @@ pub fn run(start: &Start) -> Result<(), Failure> {
         );
     }
     told.map(drop)
+}
+
+type Loaded = (Option<Kernel>, Option<Tables>, Option<Unavailable>);
+
+/// The kernel half, or why there is none.
+fn load(config: &Config, beside: Option<u32>) -> Result<Loaded, Failure> {
+    match kernel::load(&config.kernel, &addresses(config), beside) {
+        Ok((kernel, tables)) => Ok((Some(kernel), Some(tables), None)),
+        Err(unavailable) if config.kernel.mode == KernelMode::Required => {
+            Err(Failure::Kernel(unavailable))
+        }
+        Err(unavailable) => Ok((None, None, Some(unavailable))),
+    }
+}
+
+fn shared(
+    config: &Config,
+    kernel: Option<&Kernel>,
+    admission: Arc<Admission>,
+) -> Result<build::Shared, Failure> {
+    let sticky = kernel.map(Kernel::sticky).transpose()?;
+    let room = usize::try_from(config.kernel.sticky_capacity).unwrap_or(usize::MAX);
+    Ok(build::Shared {
+        sockmap: kernel.and_then(|kernel| kernel.sockmap.clone()),
+        memory: Memory::new(sticky, room),
+        admission,
+    })
 }
 
 fn control_socket(config: &Config, former: Option<&Former>) -> Result<control::Socket, Failure> {

@@ -1,8 +1,7 @@
 //! The pools and backends of the running daemon.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -16,15 +15,20 @@ use crate::config;
 use crate::counters::{Counter, Gauge};
 use crate::mqtt::not_me::NotMe;
 
+mod backends;
 pub mod choose;
 pub mod passed_over;
 mod room;
 pub mod sources;
+mod standing;
 pub mod vitals;
 
+pub use backends::Backends;
 use passed_over::PassedOver;
 pub use room::Expected;
 use sources::Sources;
+use standing::Standing;
+pub use standing::{Drain, Health, Unavailable, Wanted};
 use vitals::Vitals;
 
 /// Backends that may serve the same clients.
@@ -302,144 +306,6 @@ impl Backend {
             self.learn(Instant::now(), Vitals::forget);
         }
         self.weight.store(weight, Ordering::Relaxed);
-    }
-}
-
-/// What is wanted and known of a backend.
-#[derive(Debug, Default)]
-struct Standing {
-    wanted: Wanted,
-    drain: Drain,
-    health: Health,
-    up_since: Option<Instant>,
-    away_since: Option<Instant>,
-}
-
-impl Standing {
-    fn available(&self) -> Result<(), Unavailable> {
-        match (self.wanted, self.health) {
-            (Wanted::Disabled, _) => Err(Unavailable::Disabled),
-            (Wanted::Draining, _) => Err(Unavailable::Draining),
-            (Wanted::Serving, Health::Down) => Err(Unavailable::Down),
-            (Wanted::Serving, Health::Failing) => Err(Unavailable::Failing),
-            (Wanted::Serving, Health::Up) => Ok(()),
-        }
-    }
-
-    fn change(&mut self, now: Instant, change: impl FnOnce(&mut Self)) {
-        let was_available = self.available().is_ok();
-        let was_up = self.health == Health::Up;
-        change(self);
-        if !was_available && self.available().is_ok() {
-            self.up_since = Some(now);
-        }
-        match self.health {
-            Health::Down | Health::Failing => drop(self.away_since.get_or_insert(now)),
-            Health::Up if was_up => {}
-            Health::Up => self.away_since = None,
-        }
-    }
-}
-
-/// What an operator wants of a backend.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Wanted {
-    #[default]
-    Serving,
-    /// No new clients; those that it has are moved.
-    Draining,
-    /// No new clients.
-    Disabled,
-}
-
-/// How the connections of a backend end while it drains.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Drain {
-    /// Connections a second.
-    pub pace: NonZeroU32,
-    /// When all are to have ended, in seconds of Unix time.
-    pub until: Option<u64>,
-}
-
-impl Default for Drain {
-    /// Of 10,000 clients the last comes back after not quite two minutes.
-    fn default() -> Self {
-        const PACE: NonZeroU32 = NonZeroU32::new(100).unwrap();
-        Self {
-            pace: PACE,
-            until: None,
-        }
-    }
-}
-
-/// Whether a backend answers, as far as is known.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Health {
-    #[default]
-    Up,
-    /// Checks found so.
-    Down,
-    /// Clients found so, and no check says otherwise.
-    Failing,
-}
-
-/// Why a backend gets no new client now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unavailable {
-    Disabled,
-    Down,
-    Draining,
-    Full,
-    /// It is no longer in the configuration.
-    Gone,
-    Failing,
-}
-
-impl Unavailable {
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Disabled => "disabled",
-            Self::Down => "down",
-            Self::Draining => "draining",
-            Self::Full => "full",
-            Self::Gone => "gone",
-            Self::Failing => "failing",
-        }
-    }
-}
-
-/// Every backend that sessions are counted for, those no longer configured included.
-#[derive(Debug, Default)]
-pub struct Backends(RwLock<HashMap<u32, Arc<Backend>>>);
-
-impl Backends {
-    pub fn insert(&self, backend: &Arc<Backend>) {
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        all.insert(backend.number, Arc::clone(backend));
-    }
-
-    pub fn by_number(&self, number: u32) -> Option<Arc<Backend>> {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        all.get(&number).cloned()
-    }
-
-    /// All of them, in the order of their numbers.
-    pub fn all(&self) -> Vec<Arc<Backend>> {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<Arc<Backend>> = all.values().cloned().collect();
-        all.sort_by_key(|backend| backend.number);
-        all
-    }
-
-    /// Forgets those that are no longer configured, have no connection, and are known to no session.
-    pub fn take_ended(&self) -> Vec<Arc<Backend>> {
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        // Who knows it through a pool holds that pool, and so another reference.
-        let is_over = |_: &u32, backend: &mut Arc<Backend>| {
-            let is_unused = backend.is_gone() && backend.connections.value() == 0;
-            is_unused && Arc::strong_count(backend) == 1
-        };
-        all.extract_if(is_over).map(|(_, ended)| ended).collect()
     }
 }
 
