@@ -33,8 +33,16 @@ impl Tasks {
         }
     }
 
-    /// Runs `task`, which itself ends when nobody is accepted any more.
+    /// Runs `task` to its end, or until a stop begins.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.accepting.clone();
+        self.tracker.spawn(async move {
+            stop.run_until_cancelled(task).await;
+        });
+    }
+
+    /// Runs `task` to its end, which it comes to by itself when a stop begins.
+    pub fn spawn_to_end(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tracker.spawn(task);
     }
 

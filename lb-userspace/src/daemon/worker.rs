@@ -59,7 +59,7 @@ async fn serve(mut posts: UnboundedReceiver<Post>, world: &Arc<World>) {
     let tasks = Tasks::new(world.stop.clone());
     let take_posts = async {
         while let Some(post) = posts.recv().await {
-            tasks.spawn(attend(post, Arc::clone(world), tasks.clone()));
+            tasks.spawn_to_end(attend(post, Arc::clone(world), tasks.clone()));
         }
         std::future::pending::<()>().await;
     };
