@@ -120,9 +120,12 @@ fn status_shows_a_table_of_listeners_and_backends() {
         daemon.address().to_string(),
         daemon.address_v6().to_string(),
     );
-    assert_eq!(row("mqtt"), ["mqtt", &v4, &v6, "brokers", "8", "-"]);
     assert_eq!(
-        row("echo")[..7],
+        row("mqtt"),
+        ["mqtt", &v4, &v6, "brokers", "8", "8", "0", "-"]
+    );
+    assert_eq!(
+        row("echo")[..9],
         [
             "echo",
             &echo.address.to_string(),
@@ -130,6 +133,8 @@ fn status_shows_a_table_of_listeners_and_backends() {
             "1",
             "up",
             "8",
+            "-",
+            "0",
             "8"
         ]
     );

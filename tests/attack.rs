@@ -1,0 +1,145 @@
+//! A thousand hostile connections a second for some seconds: those who talk notice nothing, and
+//! nothing is left of it.
+
+#![cfg(test)]
+
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+
+use harness::bed::{Bed, Family};
+use harness::broker;
+use harness::client::Client;
+use harness::echo::Echo;
+use harness::shape::Shape;
+use harness::talk::Talk;
+use harness::wire::{Connect, Version};
+use harness::{need, wait};
+
+/// Clients that talk.
+const TALKING: usize = 20;
+/// Hostile connections in all, and between two of a thread.
+const HOSTILE: usize = 4_000;
+const THREADS: usize = 4;
+const APART: Duration = Duration::from_millis(4);
+/// What the daemon may need more while it lasts: half of them send 64 KiB, or say so.
+const MEMORY: usize = 192 << 20;
+
+/// How a connection is hostile.
+#[derive(Clone, Copy)]
+enum Hostile {
+    /// It connects and is gone.
+    Scan,
+    /// It sends what is not MQTT.
+    Garbage,
+    /// It sends the beginning of a CONNECT and waits.
+    Half,
+    /// It sends a byte, and another one later.
+    Slow,
+    /// It sends a CONNECT of all but 64 KiB, but for its end.
+    Large,
+}
+
+const KINDS: [Hostile; 5] = [
+    Hostile::Scan,
+    Hostile::Garbage,
+    Hostile::Half,
+    Hostile::Slow,
+    Hostile::Large,
+];
+
+impl Hostile {
+    /// Connects and does it; gives back the connection where that is to stay.
+    fn begin(self, bed: &Bed, n: usize) -> Option<TcpStream> {
+        let address = bed.family.balancer();
+        let dial = || TcpStream::connect(address);
+        let mut stream = bed.topology.client.run(dial).ok()?;
+        let connect = Connect::new(Version::V5, &format!("hostile-{n}")).bytes();
+        let large = || {
+            let id = "x".repeat(60_000);
+            let connect = Connect::new(Version::V3_1_1, &id).bytes();
+            connect[..connect.len() - 1].to_vec()
+        };
+        let sent = match self {
+            Self::Scan => {
+                broker::reset(stream);
+                return None;
+            }
+            Self::Garbage => b"GET / HTTP/1.1\r\nHost: broker\r\n\r\n".to_vec(),
+            Self::Half => connect[..connect.len() / 2].to_vec(),
+            Self::Slow => connect[..1].to_vec(),
+            Self::Large => large(),
+        };
+        // Where there are too many of them the daemon may have closed it.
+        stream.write_all(&sent).ok()?;
+        Some(stream)
+    }
+}
+
+/// Lets all of them come; those that stay do so until the end.
+fn attack(bed: &Bed) -> Vec<TcpStream> {
+    let staying = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for first in 0..THREADS {
+            let staying = &staying;
+            scope.spawn(move || {
+                for n in (first..HOSTILE).step_by(THREADS) {
+                    let stream = KINDS[n % KINDS.len()].begin(bed, n);
+                    staying.lock().expect("nobody panics").extend(stream);
+                    thread::sleep(APART);
+                }
+            });
+        }
+    });
+    staying.into_inner().expect("nobody panics")
+}
+
+fn others_go_on(datapath: &str) -> Result<(), String> {
+    let mut bed = Bed::new(Family::V4)?;
+    bed.setup = bed
+        .setup
+        .listener(&format!("datapath = {datapath:?}"))
+        .limits(r#"connect_timeout = "3s""#);
+    let _echo = bed
+        .topology
+        .broker
+        .run(|| Echo::start_at(bed.family.broker()));
+    let daemon = bed.start();
+    let clients = (0..TALKING).map(|n| bed.open(&format!("talk-{n}")));
+    let talk = Talk::start(clients.collect());
+    talk.until_all_answered();
+    if datapath == "auto" {
+        bed.until_spliced(TALKING);
+    }
+    let (resident, descriptors) = (
+        daemon.process.resident_bytes(),
+        daemon.process.descriptors(),
+    );
+
+    let staying = attack(&bed);
+    talk.until_all_answered();
+    let newcomer: Client =
+        bed.introduce(Shape::default(), &Connect::new(Version::V3_1_1, "newcomer"));
+    let grown = daemon.process.resident_bytes().saturating_sub(resident);
+    assert!(grown < MEMORY, "the daemon grew by {grown}");
+
+    drop((staying, newcomer));
+    wait::until("nothing is left of it", || {
+        daemon.process.descriptors() <= descriptors && daemon.connections() == TALKING as u64
+    });
+    talk.until_all_answered();
+    assert_eq!(talk.end().len(), TALKING);
+    Ok(())
+}
+
+#[test]
+fn others_go_on_by_splice() {
+    need!(others_go_on("auto"));
+}
+
+#[test]
+fn others_go_on_by_copy() {
+    need!(others_go_on("copy"));
+}
