@@ -1,5 +1,6 @@
 //! The daemon: everything is built here, runs, and comes to its end.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
@@ -272,7 +273,8 @@ fn serve(
     bound: Vec<Bound>,
     former: Option<Former>,
 ) -> Result<Told, Failure> {
-    let stop = office.world.stop.clone();
+    let world = Arc::clone(office.world);
+    let stop = world.stop.clone();
     let mut workers = Vec::new();
     for (n, posts) in posts.into_iter().enumerate() {
         let world = Arc::clone(office.world);
@@ -308,6 +310,9 @@ fn serve(
         if worker.join().is_err() {
             tracing::error!("a worker thread panicked");
         }
+    }
+    if !world.is_released() {
+        rounds::write_counts(&world, &mut HashMap::new());
     }
     tracing::info!("stopped");
     served

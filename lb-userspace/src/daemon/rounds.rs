@@ -78,7 +78,8 @@ fn count_sources(world: &World, tables: &Tables) {
     }
 }
 
-fn write_counts(world: &World, written: &mut HashMap<u32, u64>) {
+/// Writes down how many connections each backend has, where that is not what was `written`.
+pub(super) fn write_counts(world: &World, written: &mut HashMap<u32, u64>) {
     for backend in world.backends.all() {
         let connections = backend.connections.value();
         if written.insert(backend.number, connections) != Some(connections) {

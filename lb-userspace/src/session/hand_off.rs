@@ -84,14 +84,18 @@ pub(super) fn choose(
         let path = Path::Copy;
         (Choice { path, because }, None)
     };
-    if listener.datapath == DataPath::Copy {
-        return copy(Because::Wish);
-    }
     let is_ours = !world.is_released();
     let able = Able {
         splice: is_ours && world.splicer.is_some(),
         sockmap: is_ours && world.sockmap.is_some(),
     };
+    // Before anything is asked of the kernel, which may not allow it.
+    match listener.datapath {
+        DataPath::Copy => return copy(Because::Wish),
+        DataPath::Sockmap if !able.sockmap => return copy(Because::NoSockmap),
+        DataPath::Auto | DataPath::Splice if !able.splice => return copy(Because::Kernel),
+        DataPath::Sockmap | DataPath::Auto | DataPath::Splice => {}
+    }
     match facts(client, session, world) {
         Ok((facts, legs)) => {
             let choice = choose_path(listener.datapath, able, &facts);
