@@ -139,7 +139,7 @@ fn status_shows_a_table_of_listeners_and_backends() {
         ]
     );
     assert_eq!(row("idle")[2..4], ["brokers", "1"]);
-    assert_eq!(row("idle")[5..7], ["0", "0"]);
+    assert_eq!(row("idle")[5..9], ["0", "-", "0", "0"]);
     assert_eq!(row("kernel"), ["kernel", "not", "in", "use"]);
 }
 
