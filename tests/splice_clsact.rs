@@ -180,6 +180,10 @@ fn an_interface_that_is_made_anew_gets_its_filters() {
     let mut clients = vec![bed.open("old")];
     bed.until_spliced(1);
     say(&mut clients, 0);
+    // What the broker sends again to an interface without programs, the host answers with a reset.
+    harness::wait::until("all is acknowledged", || {
+        bed.topology.broker.run(harness::sockets::stored) == 0
+    });
 
     bed.topology.rejoin_broker();
 
