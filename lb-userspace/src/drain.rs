@@ -58,7 +58,7 @@ impl Tasks {
         let stop = self.stop.opening.clone();
         self.tracker.spawn(async move {
             if let Some(left) = stop.run_until_cancelled(task).await.flatten() {
-                end(left).await;
+                Box::pin(end(left)).await;
             }
         });
     }

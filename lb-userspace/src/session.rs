@@ -211,12 +211,13 @@ pub async fn run(
     let listener = now.listener_at(bound)?;
     listener.accepted.add(1);
     let coming = world.coming.one_more();
-    match open(&mut client, address, listener, now, world).await {
+    // What it takes to open is given back before the connection is carried, which may last for days.
+    match Box::pin(open(&mut client, address, listener, now, world)).await {
         Ok(opened) => relay(client, opened, listener, world, coming).await,
         Err(refused) => {
             tracing::debug!(reason = refused.reason().label(), "refused: {refused}");
             world.refusals.count(refused.reason());
-            refuse::answer(client, &refused, &world.refusals).await;
+            Box::pin(refuse::answer(client, &refused, &world.refusals)).await;
             None
         }
     }
@@ -365,6 +366,7 @@ async fn relay(
     }
     drop(coming);
     let carried = carry::carry(client, session, choice.because, world);
+    let carried = Box::pin(carried);
     world.stop.carrying.run_until_cancelled(carried).await;
     None
 }

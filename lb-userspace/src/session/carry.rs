@@ -45,7 +45,8 @@ pub(super) async fn carry(
                 moved: &world.moved,
             };
             let pair = Pair { client, broker };
-            sockmap::relay(legs, pair, pending, &tallies, carried.as_ref()).await;
+            let relay = sockmap::relay(legs, pair, pending, &tallies, carried.as_ref());
+            Box::pin(relay).await;
         }
         None => {
             let (tally, carried) = (&world.copied, carried.as_ref());
