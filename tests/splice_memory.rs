@@ -19,6 +19,7 @@ use harness::shape::Shape;
 use harness::talk::Talk;
 use harness::wire::{Connect, Version};
 use harness::{need, sockets};
+use serde_json::Value;
 
 /// Clients that push.
 const PUSHING: usize = 100;
@@ -38,6 +39,8 @@ const SEGMENT: usize = 64 << 10;
 const SOCKETS: usize = 4;
 /// What the daemon may hold of one connection: one read.
 const READ: usize = 64 << 10;
+/// What may wait on the sockmap path for a receiver, by `limits.sockmap_queue`.
+const QUEUE: usize = 256 << 10;
 /// What an allocator keeps beside it.
 const SLACK: usize = 8 << 20;
 /// What the whole machine may need more, whatever else it does: a fraction of what is pushed in ten
@@ -103,10 +106,13 @@ fn limit_buffers(host: &Host) {
     }
 }
 
-/// Attacks over the data path that `datapath` allows; `because` is why all take the same.
-fn attack(family: Family, datapath: &str, because: &str) -> Result<(), String> {
+/// Attacks over the data path that `datapath` allows; all take the same `path`, and `because`.
+fn attack(family: Family, datapath: &str, [path, because]: [&str; 2]) -> Result<(), String> {
     let mut bed = Bed::new(family)?;
-    bed.setup = bed.setup.listener(&format!("datapath = {datapath:?}"));
+    bed.setup = bed
+        .setup
+        .listener(&format!("datapath = {datapath:?}"))
+        .limits(r#"sockmap_queue = "256KiB""#);
     for host in [
         &bed.topology.client,
         &bed.topology.balancer,
@@ -146,20 +152,19 @@ fn attack(family: Family, datapath: &str, because: &str) -> Result<(), String> {
         let grown = daemon.process.resident_bytes().saturating_sub(resident);
         assert!(grown < PUSHING * READ + SLACK, "the daemon grew by {grown}");
         let stored = usize::try_from(bed.topology.balancer.run(sockets::stored)).expect("it fits");
-        let room = 2 * PUSHING * (2 * BUFFER + SEGMENT);
+        let room = 2 * PUSHING * (2 * BUFFER + SEGMENT + QUEUE);
         assert!(stored < room, "sockets of the balancer hold {stored}");
         let grown = slab().saturating_sub(in_kernel);
         assert!(grown < SLAB, "the kernel grew by {grown}");
         let taken = taken.load(Ordering::SeqCst);
-        let room = PUSHING * (SOCKETS * (BUFFER + SEGMENT) + READ);
+        let room = PUSHING * (SOCKETS * (BUFFER + SEGMENT) + READ + QUEUE);
         assert!(taken < room, "{taken} of {room} bytes are stored somewhere");
         let status = daemon.status();
         assert_eq!(status["splice"]["aborted"], 0, "{status}");
-        assert_eq!(
-            daemon.chosen(because),
-            (PUSHING + TALKING) as u64,
-            "{status}"
-        );
+        let choices = status["choices"].as_array().expect("there is a list");
+        let one = |choice: &&Value| choice["because"] == because && choice["path"] == path;
+        let chosen = choices.iter().find(one).expect("the reason is listed");
+        assert_eq!(chosen["count"], PUSHING + TALKING, "{status}");
     });
     drop(talk.end());
     bed.until_forgotten();
@@ -169,11 +174,16 @@ fn attack(family: Family, datapath: &str, because: &str) -> Result<(), String> {
 #[test]
 fn what_brokers_do_not_read_stays_with_clients_on_splice() {
     for family in Family::BOTH {
-        need!(attack(family, "auto", "eligible"));
+        need!(attack(family, "auto", ["splice", "eligible"]));
     }
 }
 
 #[test]
 fn what_brokers_do_not_read_stays_with_clients_on_copy() {
-    need!(attack(Family::V4, "copy", "configured"));
+    need!(attack(Family::V4, "copy", ["copy", "configured"]));
+}
+
+#[test]
+fn what_brokers_do_not_read_stays_with_clients_on_sockmap() {
+    need!(attack(Family::V4, "sockmap", ["sockmap", "configured"]));
 }
