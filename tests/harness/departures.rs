@@ -5,6 +5,7 @@ use std::time::Duration;
 #[expect(clippy::disallowed_types, reason = "a test waits in real time")]
 use std::time::Instant;
 
+use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use crate::client::Client;
@@ -41,9 +42,11 @@ pub fn until_ended(clients: &[Client], count: usize) -> Vec<Departure> {
     let patience = u16::try_from(PATIENCE.as_millis()).expect("it is not long");
     let mut events = [EpollEvent::empty(); 64];
     while departures.len() < count {
-        let found = epoll
-            .wait(&mut events, EpollTimeout::from(patience))
-            .expect("epoll waits");
+        let found = match epoll.wait(&mut events, EpollTimeout::from(patience)) {
+            // A machine that was halted for a moment interrupts who waits.
+            Err(Errno::EINTR) => continue,
+            found => found.expect("epoll waits"),
+        };
         assert!(found > 0, "{} of {count} have ended", departures.len());
         for event in &events[..found] {
             let client = usize::try_from(event.data()).expect("it is a place");
