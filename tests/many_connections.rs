@@ -73,6 +73,9 @@ fn leaves_nothing(pins: Pins, end: impl FnOnce(Vec<Client>, Echo)) {
 
     let mut clients = open_all(&daemon);
     echo_all(&mut clients);
+    // They are written down about once a second.
+    let all = u64::try_from(CONNECTIONS).expect("it is small");
+    wait::until("all are counted", || listed_connections(&setup) == all);
     let with_all = Held::by(&daemon, &setup);
     end(clients, echo);
 
@@ -83,7 +86,7 @@ fn leaves_nothing(pins: Pins, end: impl FnOnce(Vec<Client>, Echo)) {
             descriptors: before.descriptors + 2 * CONNECTIONS,
             threads: before.threads,
             clients: CONNECTIONS,
-            connections: u64::try_from(CONNECTIONS).expect("it is small"),
+            connections: all,
         }
     );
     wait::until("the daemon holds what it held before", || {
