@@ -12,7 +12,7 @@ use std::time::Duration;
 use harness::broker::{self, Broker};
 use harness::client::Client;
 use harness::setup::Setup;
-use harness::wait::PATIENCE;
+use harness::wait::{PATIENCE, uninterrupted};
 use harness::wire::{Connect, Version};
 
 /// Connections that stall at once.
@@ -48,7 +48,7 @@ fn send(mut stream: TcpStream, held_back: &Sender<()>) {
     while sent < OFFERED {
         let from = sent % pattern.len();
         let to = pattern.len().min(from + OFFERED - sent);
-        match stream.write(&pattern[from..to]) {
+        match uninterrupted(|| stream.write(&pattern[from..to])) {
             Ok(count) => sent += count,
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                 if let Some(held_back) = held_back.take() {
@@ -68,8 +68,7 @@ fn receive(mut stream: impl Read) {
     loop {
         let from = received % pattern.len();
         let most = buffer.len().min(pattern.len() - from);
-        let count = stream
-            .read(&mut buffer[..most])
+        let count = uninterrupted(|| stream.read(&mut buffer[..most]))
             .expect("no error comes before the end");
         if count == 0 {
             break;

@@ -244,7 +244,7 @@ fn full(ends: &Ends) -> (Client, TcpStream) {
     let block = vec![7; 1 << 16];
     let mut sent = 0_usize;
     let held_back = loop {
-        match stream.write(&block) {
+        match wait::uninterrupted(|| stream.write(&block)) {
             Ok(count) => sent += count,
             Err(error) => break error,
         }
@@ -288,7 +288,7 @@ fn a_broker_that_had_no_window_for_a_reset_is_told_all_the_same() {
 
         let mut read = vec![0; 1 << 16];
         let end = loop {
-            match broker.read(&mut read) {
+            match wait::uninterrupted(|| broker.read(&mut read)) {
                 Ok(0) => panic!("it was closed, not reset"),
                 Ok(_) => {}
                 Err(error) => break error,

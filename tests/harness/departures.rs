@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use crate::client::Client;
-use crate::wait::PATIENCE;
+use crate::wait::{PATIENCE, uninterrupted};
 
 /// The end of a connection, seen by its client.
 #[derive(Debug, Clone, Copy)]
@@ -76,7 +76,7 @@ pub fn ended_by_now(clients: &[Client]) -> Vec<usize> {
 
 fn departure(Client(stream): &Client, client: usize, at: Duration) -> Departure {
     let mut stream = stream;
-    let was_reset = match stream.read(&mut [0; 64]) {
+    let was_reset = match uninterrupted(|| stream.read(&mut [0; 64])) {
         Ok(0) => false,
         Err(error) if error.kind() == io::ErrorKind::ConnectionReset => true,
         other => panic!("client {client} does not end: {other:?}"),

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::meeting::Gate;
+use crate::wait::uninterrupted;
 
 /// A write that waits this long is held back.
 const HELD_BACK: Duration = Duration::from_millis(200);
@@ -108,7 +109,8 @@ impl Stream<'_> {
             let place = received % PERIOD;
             let most = buffer.len().min(PERIOD - place).min(self.bytes - received);
             let wanted = 1 + random.below(u32::try_from(most).expect("it is short")) as usize;
-            let count = stream.read(&mut buffer[..wanted]).unwrap_or_else(|error| {
+            let read = uninterrupted(|| stream.read(&mut buffer[..wanted]));
+            let count = read.unwrap_or_else(|error| {
                 panic!("after {received} of {} bytes: {error}", self.bytes)
             });
             assert!(
@@ -133,8 +135,6 @@ impl Stream<'_> {
 /// Anything else comes.
 pub fn expect_end(mut stream: &TcpStream) {
     let mut more = [0; 64];
-    let count = stream
-        .read(&mut more)
-        .expect("the end comes without an error");
+    let count = uninterrupted(|| stream.read(&mut more)).expect("the end comes without an error");
     assert_eq!(count, 0, "more came than was sent: {:?}", &more[..count]);
 }

@@ -1,5 +1,6 @@
 //! Waiting for a condition instead of for a time.
 
+use std::io;
 use std::thread;
 use std::time::Duration;
 #[expect(clippy::disallowed_types, reason = "a test waits in real time")]
@@ -34,5 +35,20 @@ pub fn until_some<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T {
         let now = Instant::now();
         assert!(now < deadline, "waited in vain until {what}");
         thread::sleep(PAUSE);
+    }
+}
+
+/// Does it again where a machine that was halted for a moment has interrupted it: Linux does not, where
+/// a socket has a time-out (signal(7)).
+///
+/// # Errors
+///
+/// What else comes of it.
+pub fn uninterrupted<T>(mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match work() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
     }
 }

@@ -9,6 +9,7 @@ use harness::client::Client;
 use harness::ends::{pass, talk};
 use harness::need;
 use harness::stream::expect_end;
+use harness::wait::uninterrupted;
 
 use crate::Ground;
 
@@ -88,7 +89,7 @@ fn a_reset_of_the_broker_reaches_the_client() {
 /// What a side that was reset leads to: the end, as on the copy path, or a reset.
 fn expect_gone(mut stream: &TcpStream) {
     let mut more = [0; 64];
-    match stream.read(&mut more) {
+    match uninterrupted(|| stream.read(&mut more)) {
         Ok(count) => assert_eq!(count, 0, "more came than was sent"),
         Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
     }

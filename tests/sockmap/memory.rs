@@ -9,6 +9,7 @@ use harness::bed::Family;
 use harness::ends::talk;
 use harness::namespace::Topology;
 use harness::need;
+use harness::wait::uninterrupted;
 
 use crate::Ground;
 
@@ -43,7 +44,7 @@ fn push(mut stream: &TcpStream, word: &[u8], most: usize) -> usize {
         .expect("it is a socket");
     let mut sent = 0;
     while sent < most {
-        match stream.write(&word[sent % word.len()..]) {
+        match uninterrupted(|| stream.write(&word[sent % word.len()..])) {
             Ok(count) => sent += count,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return sent,
             Err(error) => panic!("after {sent} bytes: {error}"),
