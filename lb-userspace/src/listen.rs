@@ -11,12 +11,14 @@ use nix::errno::Errno;
 use nix::libc;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time;
+use tokio::{task, time};
 
 use crate::sys;
 
 /// Connections the kernel completes before we accept them.
 const BACKLOG: i32 = 4096;
+/// Clients accepted before those that were accepted have their turn.
+const AT_ONCE: usize = 16;
 /// How long to leave a listener alone that cannot accept.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Nobody waits in a queue from which nobody came for this long.
@@ -145,6 +147,7 @@ pub async fn accept_forever(
         tracing::warn!(%error, "clients that vanish are found late");
     }
     let mut applied = i32::MAX;
+    let mut accepted = 0_usize;
     loop {
         if let Some(limit) = limit() {
             limit.apply(listener, &mut applied);
@@ -152,6 +155,11 @@ pub async fn accept_forever(
         match listener.accept().await {
             Ok((client, address)) => {
                 serve(client, address);
+                accepted += 1;
+                if accepted.is_multiple_of(AT_ONCE) {
+                    // So that a crowd does not take its descriptors before anyone has been looked at.
+                    task::yield_now().await;
+                }
             }
             Err(error) if is_of_one_client(&error) => {
                 tracing::debug!(%error, "client went before it was accepted");
