@@ -16,6 +16,8 @@ use tokio::io::unix::AsyncFd;
 
 pub(crate) mod map;
 
+use map::BatchAttr;
+
 /// Lets a task wait until `owner` can be read.
 ///
 /// # Errors
@@ -163,20 +165,6 @@ pub(crate) struct Entries<'a, K, V> {
     is_over: bool,
     room: u32,
     read: std::vec::IntoIter<(K, V)>,
-}
-
-/// The part of `union bpf_attr` for `BPF_MAP_*_BATCH`.
-#[repr(C)]
-#[derive(Default)]
-struct BatchAttr {
-    in_batch: u64,
-    out_batch: u64,
-    keys: u64,
-    values: u64,
-    count: u32,
-    map_fd: u32,
-    elem_flags: u64,
-    flags: u64,
 }
 
 /// `BPF_MAP_LOOKUP_BATCH` of `linux/bpf.h`.
