@@ -6,27 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use harness::bed::{Bed, Family};
+use harness::bed::{Bed, COPY, Family};
 use harness::client::Client;
 use harness::echo::Echo;
-use harness::shape::Shape;
 use harness::talk::Talk;
-use harness::wire::{Connect, Version};
 use harness::{need, wait};
 
 const RELOADS: usize = 100;
 /// Between two clients who come.
 const PAUSE: Duration = Duration::from_millis(20);
-const COPIED: u16 = 1884;
-
-/// A listener whose connections are copied.
-const COPY: &str = r#"
-[[listeners]]
-name = "copied"
-bind = ["10.1.0.2:1884"]
-pool = "brokers"
-datapath = "copy"
-"#;
 /// What comes and goes.
 const EXTRA: &str = r#"
 [[listeners]]
@@ -49,9 +37,8 @@ fn a_hundred_reloads_disturb_nobody() {
     let broker = bed.family.broker();
     let _echo = bed.topology.broker.run(|| Echo::start_at(broker));
     let daemon = bed.start();
-    let copied = |id: &str| open_copied(&bed, id);
     let mut clients: Vec<Client> = (0..40).map(|n| bed.open(&format!("spliced-{n}"))).collect();
-    clients.extend((0..40).map(|n| copied(&format!("copied-{n}"))));
+    clients.extend((0..40).map(|n| bed.open_copied(&format!("copied-{n}"))));
     let talk = Talk::start(clients);
     talk.until_all_answered();
     wait::until("the spliced have left", || daemon.chosen("eligible") >= 40);
@@ -98,14 +85,6 @@ fn a_hundred_reloads_disturb_nobody() {
     assert_eq!(bed.setup.pins().dump("BROKERS").len(), 1);
 }
 
-fn open_copied(bed: &Bed, id: &str) -> Client {
-    let address = (bed.family.balancer().ip(), COPIED).into();
-    let stream = bed.topology.client.run(|| Shape::default().dial(address));
-    let mut client = Client::over(stream);
-    client.introduce(&Connect::new(Version::V3_1_1, id));
-    client
-}
-
 /// Clients come to both listeners and go; one that is turned away panics here.
 fn come(bed: &Bed, is_over: &AtomicBool, came: &AtomicUsize) {
     let mut n = 0;
@@ -114,7 +93,7 @@ fn come(bed: &Bed, is_over: &AtomicBool, came: &AtomicUsize) {
         drop(if n % 2 == 0 {
             bed.open(&id)
         } else {
-            open_copied(bed, &id)
+            bed.open_copied(&id)
         });
         n += 1;
         came.store(n, Ordering::Relaxed);

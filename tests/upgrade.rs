@@ -6,35 +6,14 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use harness::bed::{Bed, Family};
-use harness::client::Client;
+use harness::bed::{Bed, COPY, Family};
 use harness::echo::Echo;
-use harness::shape::Shape;
 use harness::storm::Storm;
 use harness::talk::Talk;
-use harness::wire::{Connect, Version};
 use harness::{need, wait};
 
 /// Clients in a second.
 const RATE: u32 = 200;
-const COPIED: u16 = 1884;
-/// A listener whose connections are copied.
-const COPY: &str = r#"
-[[listeners]]
-name = "copied"
-bind = ["10.1.0.2:1884"]
-pool = "brokers"
-datapath = "copy"
-"#;
-
-fn open_copied(bed: &Bed, id: &str) -> Client {
-    let address = (bed.family.balancer().ip(), COPIED).into();
-    let stream = bed.topology.client.run(|| Shape::default().dial(address));
-    let mut client = Client::over(stream);
-    client.introduce(&Connect::new(Version::V3_1_1, id));
-    client
-}
-
 #[test]
 fn an_upgrade_turns_nobody_away_and_the_copied_stay_until_they_go() {
     let mut bed = need!(Bed::new(Family::V4));
@@ -43,7 +22,7 @@ fn an_upgrade_turns_nobody_away_and_the_copied_stay_until_they_go() {
     let _echo = bed.topology.broker.run(|| Echo::start_at(broker));
     let mut old = bed.start();
     let spliced = Talk::start((0..20).map(|n| bed.open(&format!("old-{n}"))).collect());
-    let copied = (0..5).map(|n| open_copied(&bed, &format!("copied-{n}")));
+    let copied = (0..5).map(|n| bed.open_copied(&format!("copied-{n}")));
     let copied = Talk::start(copied.collect());
     spliced.until_all_answered();
     copied.until_all_answered();

@@ -14,6 +14,16 @@ use crate::wire::{Connect, Version};
 use crate::{sockets, wait};
 
 const PORT: u16 = 1883;
+const COPIED: u16 = 1884;
+
+/// Another listener of the balancer, whose connections are copied.
+pub const COPY: &str = r#"
+[[listeners]]
+name = "copied"
+bind = ["10.1.0.2:1884"]
+pool = "brokers"
+datapath = "copy"
+"#;
 
 /// Which addresses everybody has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +110,15 @@ impl Bed {
     /// Connects from the client host, and expects to be accepted.
     pub fn open(&self, id: &str) -> Client {
         self.introduce(Shape::default(), &Connect::new(Version::V5, id))
+    }
+
+    /// Connects from the client host to the listener of [`COPY`], and expects to be accepted.
+    pub fn open_copied(&self, id: &str) -> Client {
+        let address = (self.family.balancer().ip(), COPIED).into();
+        let stream = self.topology.client.run(|| Shape::default().dial(address));
+        let mut client = Client::over(stream);
+        client.introduce(&Connect::new(Version::V3_1_1, id));
+        client
     }
 
     /// The same with a socket and a CONNECT of the test's choice.
