@@ -14,7 +14,7 @@ pub struct BackendRecord {
     pub weight: u16,
     /// See [`State`].
     pub state: u32,
-    /// Sessions open now.
+    /// Sessions open, written about once a second.
     pub connections: u64,
     /// While it drains, when all its connections are to have ended, in seconds of Unix time; 0 is no
     /// matter when.
