@@ -5,6 +5,7 @@
 use std::process::Command;
 
 use harness::binary;
+use harness::broker::refusing;
 use harness::client::Client;
 use harness::echo::Echo;
 use harness::setup::Setup;
@@ -56,4 +57,19 @@ fn says_where_a_client_goes_and_how_many_would_move() {
     let third = asked(&setup, &["simulate", "--weight", "a=2"]);
     let share = third["moved"].as_u64().expect("it counts");
     assert!((1_467..=1_867).contains(&share), "{third:#}");
+}
+
+#[test]
+fn does_not_guess_where_addresses_lead() {
+    let setup = Setup::new()
+        .pool(r#"balance = "source""#)
+        .backend("a", refusing())
+        .backend("b", refusing());
+    let daemon = setup.start();
+
+    let output = daemon.sluice(&["simulate", "--remove", "a"]);
+
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("pool `brokers` goes by address"), "{said}");
 }

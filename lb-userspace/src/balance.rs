@@ -102,6 +102,11 @@ impl Balancer {
         }
     }
 
+    /// Whether the address of a client decides, and its id does not.
+    pub fn goes_by_address(&self) -> bool {
+        matches!(self.by, By::Source(_))
+    }
+
     /// The index of the member that a client belongs to and would be sent to, where that goes by the
     /// client: none while a bound keeps it from there.
     pub fn home(&self, subject: Subject<'_>, loads: &[Load]) -> Option<usize> {

@@ -106,6 +106,10 @@ pub(super) fn simulate(
     let found = now.pools.iter().find_map(|pool| Some((pool, place(pool)?)));
     let (pool, index) =
         found.ok_or_else(|| format!("there is no backend `{}`", thought.backend))?;
+    if pool.balancer.goes_by_address() {
+        let why = "goes by address, and where clients come from is not known here";
+        return Err(format!("pool `{}` {why}", pool.name));
+    }
     let before = pool.loads(Instant::now());
     let mut after = before.clone();
     after[index].share = u32::from(thought.weight.min(256)) * 1000;
