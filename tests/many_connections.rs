@@ -67,7 +67,10 @@ fn echo_all(clients: &mut [Client]) {
 /// Opens all, lets each echo, and ends them with `end`, which may take the broker or the daemon.
 fn leaves_nothing(pins: Pins, end: impl FnOnce(Vec<Client>, Echo)) {
     let echo = Echo::start();
-    let setup = Setup::new().backend("echo", echo.address).with_kernel(pins);
+    let setup = Setup::new()
+        .backend("echo", echo.address)
+        .with_kernel(pins)
+        .listener(r#"datapath = "copy""#);
     let daemon = setup.start();
     let before = Held::by(&daemon, &setup);
 
@@ -127,7 +130,10 @@ fn nothing_is_left_when_the_daemon_is_terminated() {
     need!(namespace::enter_new());
     let pins = need!(Pins::new());
     let echo = Echo::start();
-    let setup = Setup::new().backend("echo", echo.address).with_kernel(pins);
+    let setup = Setup::new()
+        .backend("echo", echo.address)
+        .with_kernel(pins)
+        .listener(r#"datapath = "copy""#);
     let mut daemon = setup.start();
     let mut clients = open_all(&daemon);
     echo_all(&mut clients);

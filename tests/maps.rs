@@ -13,7 +13,7 @@ use harness::echo::Echo;
 use harness::setup::Setup;
 use harness::wire::{self, Connect, Version};
 use harness::{namespace, need, wait};
-use lb_common::client::SHOWN_BYTES;
+use lb_common::client::{Path, SHOWN_BYTES};
 use serde_json::{Value, json};
 
 /// A network of its own, a broker, and a daemon that uses the kernel.
@@ -83,7 +83,7 @@ fn a_client_is_listed_with_its_id_and_everything_known_of_it() {
         assert_eq!(listed["clean_start"], clean);
         assert_eq!(listed["address"], mapped(Ipv4Addr::LOCALHOST));
         assert_eq!(listed["port"], port);
-        assert_eq!(listed["path"], 1);
+        assert_eq!(listed["path"], Path::Splice as u8);
         assert_eq!(listed["id_bytes"], id.len());
         assert!(listed["since"].as_u64() >= started, "{listed}");
     }

@@ -38,7 +38,8 @@ fn ground() -> Result<(Echo, Setup), String> {
     let echo = Echo::start();
     let setup = Setup::new()
         .backend("echo", echo.address)
-        .with_kernel(Pins::new()?);
+        .with_kernel(Pins::new()?)
+        .listener(r#"datapath = "copy""#);
     Ok((echo, setup))
 }
 

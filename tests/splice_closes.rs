@@ -4,6 +4,7 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use harness::bed::{Bed, Family, Flow, From};
@@ -11,21 +12,53 @@ use harness::broker::reset;
 use harness::client::Client;
 use harness::ends::{Ends, expect_reset, pass, talk};
 use harness::forge::{PSH, RST, SYN, Segment};
+use harness::namespace::Place;
 use harness::shape::Shape;
 use harness::stream::expect_end;
 use harness::wire::{Connect, Version};
 use harness::{need, sockets, wait};
 
-/// Runs `close` on a connection of each family that is in the kernel, and expects it to be forgotten.
-fn forgets(close: impl Fn(&Ends, Client, TcpStream)) -> Result<(), String> {
-    for family in Family::BOTH {
-        let ends = Ends::new(family)?;
+/// Where client and broker are; each family is everywhere in tests/splice_bytes.
+const PLACES: [(Place, Family); 6] = [
+    (Place::Apart, Family::V4),
+    (Place::Apart, Family::V6),
+    (Place::Loopback, Family::V6),
+    (Place::BrokerHere, Family::V4),
+    (Place::ClientHere, Family::V6),
+    (Place::AllHere, Family::V4),
+];
+
+/// Runs `close` on a connection that is in the kernel, in each place, and expects it to be forgotten.
+fn forgets(close: impl Fn(&Ends, Client, TcpStream) + Sync) -> Result<(), String> {
+    everywhere(&PLACES, |place, family| {
+        let ends = Ends::at(place, family)?;
         let (client, broker) = ends.open();
         talk(&client, &broker);
         close(&ends, client, broker);
         ends.bed.until_forgotten();
-    }
-    Ok(())
+        Ok(())
+    })
+}
+
+/// All at once, as most of it is waiting.
+fn everywhere(
+    places: &[(Place, Family)],
+    run: impl Fn(Place, Family) -> Result<(), String> + Sync,
+) -> Result<(), String> {
+    thread::scope(|scope| {
+        let start = |(place, family): &(Place, Family)| {
+            let (place, family, run) = (*place, *family, &run);
+            let name = format!("{place:?} {family:?}");
+            let thread = thread::Builder::new().name(name);
+            thread
+                .spawn_scoped(scope, move || run(place, family))
+                .expect("there is room for a thread")
+        };
+        let threads: Vec<_> = places.iter().map(start).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().expect("it holds in every place"))
+    })
 }
 
 fn end_writing(stream: &TcpStream) {
@@ -101,26 +134,16 @@ fn forged(flow: &Flow, from: SocketAddr, to: SocketAddr, beyond: u32, flags: u8)
 }
 
 /// Sends a segment for the only connection, as if from its client or its broker.
-fn forge(bed: &Bed, client: &Client, from: From, beyond: u32, flags: u8) {
+fn forge(bed: &Bed, [client, broker]: [&TcpStream; 2], from: From, beyond: u32, flags: u8) {
     let flow = bed.flows(from).remove(0);
-    match from {
-        From::Client => {
-            let address = client.0.local_addr().expect("it is connected");
-            let segment = forged(&flow, address, bed.family.balancer(), beyond, flags);
-            bed.topology.client.run(|| segment.send());
-        }
-        From::Broker => {
-            let port = flow.key["destination_port"]
-                .as_u64()
-                .expect("it is a number");
-            let to = SocketAddr::new(
-                bed.family.at_brokers(),
-                u16::try_from(port).expect("it is a port"),
-            );
-            let segment = forged(&flow, bed.family.broker(), to, beyond, flags);
-            bed.topology.broker.run(|| segment.send());
-        }
-    }
+    let (host, end) = match from {
+        From::Client => (&bed.topology.client, client),
+        From::Broker => (&bed.topology.broker, broker),
+    };
+    let address = end.local_addr().expect("it is connected");
+    let to = end.peer_addr().expect("it is connected");
+    let segment = forged(&flow, address, to, beyond, flags);
+    host.run(|| segment.send());
 }
 
 #[test]
@@ -129,14 +152,14 @@ fn forged_resets_and_requests_that_miss_change_nothing() {
         for from in [From::Client, From::Broker] {
             for flags in [RST, SYN] {
                 for beyond in [1, u32::MAX, 30_000] {
-                    forge(&ends.bed, &client, from, beyond, flags);
+                    forge(&ends.bed, [&client.0, &broker], from, beyond, flags);
                     talk(&client, &broker);
                 }
             }
         }
         ends.bed.until_spliced(1);
         // It was forged well enough: on the spot, it is obeyed.
-        forge(&ends.bed, &client, From::Client, 0, RST);
+        forge(&ends.bed, [&client.0, &broker], From::Client, 0, RST);
         expect_reset(&broker);
         drop(client);
     }));
@@ -152,10 +175,13 @@ fn open_from(ends: &Ends, port: u16) -> (Client, TcpStream) {
 }
 
 /// Opens a connection, ends it, and opens another from the same port as soon as it can be.
-fn reuses(end: impl Fn(&Ends, Client, TcpStream)) -> Result<(), String> {
+fn reuses(
+    places: &[(Place, Family)],
+    end: impl Fn(&Ends, Client, TcpStream) + Sync,
+) -> Result<(), String> {
     const PORT: u16 = 40_001;
-    for family in Family::BOTH {
-        let ends = Ends::new(family)?;
+    everywhere(places, |place, family| {
+        let ends = Ends::at(place, family)?;
         let (client, broker) = open_from(&ends, PORT);
         talk(&client, &broker);
         end(&ends, client, broker);
@@ -163,13 +189,13 @@ fn reuses(end: impl Fn(&Ends, Client, TcpStream)) -> Result<(), String> {
         talk(&client, &broker);
         drop((client, broker));
         ends.bed.until_forgotten();
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 #[test]
 fn the_port_of_a_client_that_has_reset_may_be_used_at_once() {
-    need!(reuses(|_, client, broker| {
+    need!(reuses(&PLACES, |_, client, broker| {
         reset(client.0);
         expect_reset(&broker);
     }));
@@ -177,7 +203,7 @@ fn the_port_of_a_client_that_has_reset_may_be_used_at_once() {
 
 #[test]
 fn the_port_of_a_client_whose_broker_has_closed_may_be_used_at_once() {
-    need!(reuses(|_, client, broker| {
+    need!(reuses(&PLACES, |_, client, broker| {
         end_writing(&broker);
         expect_end(&client.0);
         drop(client);
@@ -187,7 +213,7 @@ fn the_port_of_a_client_whose_broker_has_closed_may_be_used_at_once() {
 
 #[test]
 fn a_client_that_lost_its_memory_may_use_its_port_again() {
-    need!(reuses(|ends, client, broker| {
+    need!(reuses(&PLACES[..2], |ends, client, broker| {
         let host = &ends.bed.topology.client;
         host.sysctl("net.ipv6.conf.uplink.keep_addr_on_down", "1");
         host.ip(&["link", "set", "uplink", "down"]);
@@ -200,8 +226,8 @@ fn a_client_that_lost_its_memory_may_use_its_port_again() {
 
 #[test]
 fn a_client_that_vanishes_is_missed_after_its_keep_alive() {
-    for family in Family::BOTH {
-        let ends = need!(Ends::new(family));
+    need!(everywhere(&PLACES[..4], |place, family| {
+        let ends = Ends::at(place, family)?;
         let connect = Connect::new(Version::V5, "quiet").keep_alive(1);
         let (client, broker) = ends.introduce(Shape::default(), &connect);
         talk(&client, &broker);
@@ -213,13 +239,15 @@ fn a_client_that_vanishes_is_missed_after_its_keep_alive() {
         expect_reset(&broker);
 
         ends.bed.until_forgotten();
-    }
+        Ok(())
+    }));
 }
 
 #[test]
 fn a_silent_client_of_a_broker_that_vanishes_is_told() {
-    for family in Family::BOTH {
-        let ends = need!(Ends::new(family));
+    let places = [PLACES[0], PLACES[1], (Place::ClientHere, Family::V4)];
+    need!(everywhere(&places, |place, family| {
+        let ends = Ends::at(place, family)?;
         let connect = Connect::new(Version::V5, "quiet").keep_alive(1);
         let (client, broker) = ends.introduce(Shape::default(), &connect);
         talk(&client, &broker);
@@ -231,7 +259,8 @@ fn a_silent_client_of_a_broker_that_vanishes_is_told() {
         expect_reset(&client.0);
 
         ends.bed.until_forgotten();
-    }
+        Ok(())
+    }));
 }
 
 /// A broker that reads nothing, and whose window is closed.

@@ -8,7 +8,7 @@ use std::{fs, thread};
 use harness::bad_wire::{BadWire, Habits};
 use harness::bed::{Bed, Family};
 use harness::broker::{self, Broker};
-use harness::namespace::{Host, Topology};
+use harness::namespace::{Host, Place, Topology};
 use harness::need;
 use harness::shape::Shape;
 use harness::stream::{LONGEST, Stream};
@@ -76,7 +76,7 @@ fn sender(host: &Host, address: SocketAddr) -> Broker {
 /// A bed whose wire to the clients loses, with clients that know no SACK.
 fn bed(family: Family) -> Result<(Bed, BadWire), String> {
     let join = |near: &_, name: &_, far: &_| BadWire::join(near, name, far, LOSES);
-    let (topology, wire) = Topology::joined_by(join)?;
+    let (topology, wire) = Topology::joined_by(Place::Apart, join)?;
     topology.client.sysctl("net.ipv4.tcp_sack", "0");
     Ok((Bed::on(topology, family)?, wire))
 }

@@ -8,7 +8,7 @@ use harness::bed::{Bed, Family};
 use harness::bpftool::Pins;
 use harness::echo::Echo;
 use harness::mosquitto::Mosquitto;
-use harness::namespace::{Host, Topology};
+use harness::namespace::{Host, Place};
 use harness::need;
 use harness::paho::Paho;
 use harness::setup::Setup;
@@ -71,22 +71,31 @@ fn a_pool_that_is_to_be_copied_is_copied() {
 }
 
 #[test]
-fn a_broker_on_loopback_is_served_by_the_daemon() {
-    let topology = need!(Topology::new());
-    let echo = topology.balancer.run(Echo::start);
-    let mut bed = need!(Bed::on(topology, Family::V4));
-    bed.setup = need!(setup(bed.family.balancer(), echo.address));
-    let setup = bed
-        .setup
-        .clone()
-        .kernel(r#"interfaces = ["clients", "lo"]"#);
-    let daemon = bed.topology.balancer.run(|| setup.start());
+fn a_broker_on_this_host_is_left_to_the_kernel() {
+    let paho = need!(Paho::find());
+    for (place, family) in [
+        (Place::Loopback, Family::V4),
+        (Place::Loopback, Family::V6),
+        (Place::BrokerHere, Family::V4),
+        (Place::AllHere, Family::V6),
+    ] {
+        let mut bed = need!(Bed::at(place, family));
+        let ip = bed.broker.ip();
+        let broker = need!(bed.topology.broker.run(|| Mosquitto::start_at("a", ip)));
+        bed.setup = need!(setup(family.balancer(), broker.address))
+            .kernel(r#"interfaces = ["clients", "lo"]"#);
+        let daemon = bed.start();
+        let address = family.balancer().to_string();
 
-    let mut clients = vec![bed.open("a")];
-    say(&mut clients, 0);
+        for version in ["3.1", "3.1.1", "5.0"] {
+            let run = || paho.run("delivery.py", &[&address, version]);
+            bed.topology.client.run(run);
+        }
 
-    assert_eq!(daemon.chosen("local"), 1, "{}", daemon.status());
-    assert_eq!(bed.setup.pins().dump("FLOWS"), []);
+        assert_eq!(daemon.chosen("eligible"), 6, "{}", daemon.status());
+        assert_eq!(daemon.status()["splice"]["aborted"], 0);
+        bed.until_forgotten();
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use harness::bed::{Bed, Family, From};
 use harness::client::Client;
 use harness::daemon::Daemon;
 use harness::echo::Echo;
+use harness::namespace::Place;
 use harness::shape::Shape;
 use harness::talk::Talk;
 use harness::wait;
@@ -17,10 +18,18 @@ use serde_json::Value;
 
 const TALKING: usize = 500;
 
+const PLACES: [(Place, Family); 5] = [
+    (Place::Apart, Family::V4),
+    (Place::Apart, Family::V6),
+    (Place::Loopback, Family::V4),
+    (Place::BrokerHere, Family::V4),
+    (Place::AllHere, Family::V6),
+];
+
 /// A bed with an echo for a broker.
-fn bed(family: Family) -> Result<(Bed, Echo, Daemon), String> {
-    let bed = Bed::new(family)?;
-    let echo = bed.topology.broker.run(|| Echo::start_at(family.broker()));
+fn bed(place: Place, family: Family) -> Result<(Bed, Echo, Daemon), String> {
+    let bed = Bed::at(place, family)?;
+    let echo = bed.topology.broker.run(|| Echo::start_at(bed.broker));
     let daemon = bed.start();
     Ok((bed, echo, daemon))
 }
@@ -61,8 +70,8 @@ fn fixed(bed: &Bed) -> HashSet<String> {
 
 #[test]
 fn sessions_outlive_a_daemon_that_is_killed_and_are_adopted() {
-    for family in Family::BOTH {
-        let (bed, echo, mut daemon) = need!(bed(family));
+    for (place, family) in PLACES {
+        let (bed, echo, mut daemon) = need!(bed(place, family));
         let talk = Talk::start(open(&bed, TALKING, "old"));
         bed.until_spliced(TALKING);
         talk.until_all_answered();
@@ -96,8 +105,8 @@ fn sessions_outlive_a_daemon_that_is_killed_and_are_adopted() {
 
 #[test]
 fn what_a_killed_daemon_was_handing_over_is_reset_and_the_rest_goes_on() {
-    for family in Family::BOTH {
-        let (bed, _echo, mut daemon) = need!(bed(family));
+    for (place, family) in PLACES {
+        let (bed, _echo, mut daemon) = need!(bed(place, family));
         let talk = Talk::start(open(&bed, 50, "old"));
         bed.until_spliced(50);
         let half = std::thread::scope(|scope| {
@@ -133,7 +142,7 @@ fn what_a_killed_daemon_was_handing_over_is_reset_and_the_rest_goes_on() {
 
 #[test]
 fn a_daemon_that_is_terminated_leaves_sessions_alone() {
-    let (bed, _echo, mut daemon) = need!(bed(Family::V4));
+    let (bed, _echo, mut daemon) = need!(bed(Place::Apart, Family::V4));
     let talk = Talk::start(open(&bed, 50, "old"));
     bed.until_spliced(50);
 
@@ -149,7 +158,7 @@ fn a_daemon_that_is_terminated_leaves_sessions_alone() {
 
 #[test]
 fn what_ended_while_no_daemon_ran_is_cleaned_up() {
-    let (bed, echo, mut daemon) = need!(bed(Family::V4));
+    let (bed, echo, mut daemon) = need!(bed(Place::Apart, Family::V4));
     let mut clients = open(&bed, 40, "old");
     bed.until_spliced(40);
     daemon.kill();
@@ -166,7 +175,7 @@ fn what_ended_while_no_daemon_ran_is_cleaned_up() {
 
 #[test]
 fn an_adopted_client_that_vanishes_is_missed() {
-    let (bed, _echo, mut daemon) = need!(bed(Family::V4));
+    let (bed, _echo, mut daemon) = need!(bed(Place::Apart, Family::V4));
     let connect = Connect::new(Version::V5, "quiet").keep_alive(1);
     let _client = bed.introduce(Shape::default(), &connect);
     bed.until_spliced(1);

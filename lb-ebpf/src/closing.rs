@@ -3,6 +3,7 @@
 //! Both ends' stacks decide what a FIN or a reset means to them; this only has to know when nothing
 //! more will come.
 
+use aya_ebpf::programs::TcContext;
 use lb_common::event::{EVENT_CLOSED, EVENT_REPLACED};
 use lb_common::flow::{
     Flow, FlowKey, STATE_CLOSED, STATE_FIN, STATE_FIN_ACKNOWLEDGED, STATE_GAP, STATE_PEER_FIN,
@@ -11,7 +12,9 @@ use lb_common::flow::{
 
 use crate::events;
 use crate::maps::FLOWS;
+use crate::packet;
 use crate::segment::{FIN, RST, Segment};
+use crate::splice;
 
 /// Nobody sends further ahead of what is acknowledged: the largest window (RFC 7323 section 2.3).
 const LARGEST_WINDOW: u32 = 1 << 30;
@@ -100,6 +103,33 @@ pub(crate) fn is_replaced(flow: *mut Flow, is_syn: bool) -> bool {
         }
     }
     flow.state & STATE_REPLACED != 0
+}
+
+/// Whether a FIN or a reset that leaves this host was carried from an end on it, so not said by the
+/// host; `against` is the flow of the opposite direction.
+///
+/// What a carried one looks like is known from when it was carried. A reset that closed nothing is not
+/// known; it is one that its receiver would not have obeyed.
+#[inline(always)]
+pub(crate) fn was_carried(ctx: &TcContext, segment: &Segment, against: *const Flow) -> bool {
+    // SAFETY: the map gave this pointer and the next.
+    let Some(flow) = FLOWS.get_ptr(FlowKey::reverse(unsafe { &*against })) else {
+        return false;
+    };
+    let flow = unsafe { &*flow };
+    if segment.flags & RST != 0 {
+        return flow.state & STATE_CLOSED != 0;
+    }
+    let (Some(words), Ok(payload)) = (
+        packet::at::<[u32; 2]>(ctx, segment.tcp),
+        splice::payload(ctx, segment),
+    ) else {
+        return false;
+    };
+    // SAFETY: `at` checked 8 bytes.
+    let sequence = u32::from_be(unsafe { (*words)[1] });
+    let end = sequence.wrapping_add(payload).wrapping_add(1);
+    flow.state & STATE_FIN != 0 && end == flow.highest_sequence.wrapping_add(flow.sequence_shift)
 }
 
 /// Whether a reset is one that its receiver obeys: at what it has acknowledged (RFC 5961 section

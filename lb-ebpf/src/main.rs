@@ -23,6 +23,8 @@ mod leaving;
 #[cfg(target_arch = "bpf")]
 mod listeners;
 #[cfg(target_arch = "bpf")]
+mod loopback;
+#[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod options;
@@ -50,7 +52,8 @@ mod programs {
     use crate::maps::{BROKERS, FLOWS};
     use crate::segment::{ACK, Content, FIN, RST, SYN, Segment};
     use crate::{
-        closing, handshake, leaving, listeners, packet, reasons, reroute, segment, splice, too_big,
+        closing, handshake, leaving, listeners, loopback, packet, reasons, reroute, segment,
+        splice, too_big,
     };
 
     /// Carries what belongs to a spliced connection; everything else passes.
@@ -92,13 +95,14 @@ mod programs {
         TC_ACT_UNSPEC
     }
 
-    /// Looks at what this host itself sends: SYNs to brokers, and what ends a connection that
-    /// it no longer has: a reset for want of a socket, the FIN of a daemon that died.
+    /// Looks at what this host itself sends: what an end on it says to a spliced connection, SYNs to
+    /// brokers, and what ends a connection that it no longer has: a reset for want of a socket, the
+    /// FIN of a daemon that died.
     #[classifier]
     fn sluice_egress(ctx: TcContext) -> i32 {
         // SAFETY: the context is valid while the program runs.
         if unsafe { (*ctx.skb.skb).ingress_ifindex } != 0 {
-            return TC_ACT_UNSPEC;
+            return loopback::give_back(&ctx);
         }
         match segment::read(&ctx) {
             Content::Tcp(segment) => leaves(&ctx, &segment),
@@ -111,13 +115,20 @@ mod programs {
     #[inline(always)]
     fn leaves(ctx: &TcContext, segment: &Segment) -> i32 {
         let key = &segment.key;
+        let asks = segment.flags & (SYN | ACK) == SYN;
+        if loopback::has(ctx)
+            && let Some(flow) = FLOWS.get_ptr_mut(key)
+            && !closing::is_replaced(flow, asks)
+        {
+            return splice::carry(ctx, segment, flow);
+        }
         let arriving = FlowKey {
             source: key.destination,
             destination: key.source,
             source_port: key.destination_port,
             destination_port: key.source_port,
         };
-        if segment.flags & (SYN | ACK) == SYN {
+        if asks {
             let broker = BrokerKey {
                 address: key.destination,
                 port: u32::from(key.destination_port),
@@ -129,6 +140,7 @@ mod programs {
         } else if segment.flags & (FIN | RST) != 0
             && let Some(flow) = FLOWS.get_ptr_mut(arriving)
             && !closing::is_replaced(flow, false)
+            && !closing::was_carried(ctx, segment, flow)
             && (segment.flags & RST != 0 || !leaving::finishes(arriving, flow))
         {
             reasons::count(Reason::StrayEnd);

@@ -16,7 +16,7 @@ use lb_common::reason::Reason;
 
 use crate::packet::{self, ETHERNET_BYTES};
 use crate::segment::{ACK, FIN, RST, SYN, Segment, TCP_BYTES};
-use crate::{checksum, closing, leaving, options, reasons};
+use crate::{checksum, closing, leaving, loopback, options, reasons};
 
 /// Offset of the checksum in a TCP header.
 const CHECKSUM: usize = 16;
@@ -31,13 +31,28 @@ pub(crate) fn carry(ctx: &TcContext, segment: &Segment, flow: *mut Flow) -> i32 
         return TC_ACT_UNSPEC;
     }
     match rewrite(ctx, segment, flow) {
-        // SAFETY: no parameters are given, so the kernel looks up the next hop by itself.
-        Ok(()) => unsafe { bpf_redirect_neigh(flow.interface, core::ptr::null_mut(), 0, 0) as i32 },
+        Ok(()) => send(ctx, flow, segment.is_v4),
         Err(reason) => {
             reasons::count(reason);
             TC_ACT_SHOT
         }
     }
+}
+
+/// Sends a packet that has been rewritten to the receiver of `flow`.
+#[inline(always)]
+pub(crate) fn send(ctx: &TcContext, flow: &Flow, is_v4: bool) -> i32 {
+    if flow.interface == loopback::INTERFACE {
+        if loopback::has(ctx) {
+            // From one end on this host to the other, and already on its way.
+            return TC_ACT_UNSPEC;
+        }
+        if is_v4 {
+            loopback::borrow(ctx);
+        }
+    }
+    // SAFETY: no parameters are given, so the kernel looks up the next hop by itself.
+    unsafe { bpf_redirect_neigh(flow.interface, core::ptr::null_mut(), 0, 0) as i32 }
 }
 
 #[inline(always)]

@@ -6,7 +6,7 @@
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::TC_ACT_UNSPEC;
-use aya_ebpf::helpers::generated::{bpf_l4_csum_replace, bpf_redirect_neigh};
+use aya_ebpf::helpers::generated::bpf_l4_csum_replace;
 use aya_ebpf::programs::TcContext;
 use lb_common::flow::{Flow, FlowKey, STATE_REPLACED};
 use network_types::ip::IpProto;
@@ -15,7 +15,7 @@ use crate::checksum;
 use crate::maps::FLOWS;
 use crate::packet::{self, ETHERNET_BYTES};
 use crate::segment::{FRAGMENT, MAPPED, pair_of_addresses};
-use crate::splice::word;
+use crate::splice::{self, word};
 
 /// Where ICMP lies in a packet without options and extension headers.
 const V4_ICMP: usize = ETHERNET_BYTES + 20;
@@ -73,7 +73,8 @@ fn try_v4(ctx: &TcContext) -> Option<i32> {
     let change = checksum::change(words[12], ports) + checksum::change(words[13], sequence);
     words[12] = ports;
     words[13] = sequence;
-    Some(send(ctx, flow, V4_ICMP + 2, change))
+    sum(ctx, V4_ICMP + 2, change);
+    Some(splice::send(ctx, flow, true))
 }
 
 #[inline(always)]
@@ -106,7 +107,8 @@ fn try_v6(ctx: &TcContext) -> Option<i32> {
     change += checksum::change(words[22], ports) + checksum::change(words[23], sequence);
     words[22] = ports;
     words[23] = sequence;
-    Some(send(ctx, flow, V6_ICMP + 2, change))
+    sum(ctx, V6_ICMP + 2, change);
+    Some(splice::send(ctx, flow, false))
 }
 
 /// The flow of the opposite direction: its segments arrive from where this one was sent to.
@@ -143,15 +145,14 @@ fn with_checksum(word: u32, change: u64) -> u32 {
     u32::from_ne_bytes([a, b, c0, c1])
 }
 
+/// Adds a change to the message's own checksum.
 #[inline(always)]
-fn send(ctx: &TcContext, flow: &Flow, checksum: usize, change: u64) -> i32 {
+fn sum(ctx: &TcContext, checksum: usize, change: u64) {
     let change = u64::from(checksum::fold(change));
-    // SAFETY: plain calls of helpers; no pointer into the packet is used after them. No device is still
+    // SAFETY: a plain call of a helper; no pointer into the packet is used after it. No device is still
     // to complete the checksum of a message, so its pseudo-header (RFC 4443 section 2.3) is as good as
     // bytes of its own.
     unsafe {
-        let skb = ctx.as_ptr().cast();
-        bpf_l4_csum_replace(skb, checksum as u32, 0, change, 0);
-        bpf_redirect_neigh(flow.interface, core::ptr::null_mut(), 0, 0) as i32
+        bpf_l4_csum_replace(ctx.as_ptr().cast(), checksum as u32, 0, change, 0);
     }
 }

@@ -120,11 +120,11 @@ async fn connect(target: &Target) -> io::Result<Dialled> {
     result
 }
 
-/// From a port of ours, where the backend is on another host and a port is free.
+/// From a port of ours, where the kernel half can reach the backend and a port is free.
 async fn connect_shaped(target: &Target, shape: &Shape<'_>) -> io::Result<Dialled> {
     let address = target.address;
     let route = route::to(address.ip(), None)?;
-    let Some(usual) = route.source.filter(|_| route.is_remote) else {
+    let Some(usual) = route.source.filter(|_| route.is_open) else {
         return connect(target).await;
     };
     let sources = match target.sources.as_slice() {

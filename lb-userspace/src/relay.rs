@@ -23,8 +23,8 @@ pub struct Facts {
     /// The broker has accepted the client.
     pub accepted: bool,
     pub same_family: bool,
-    /// Whether client and broker are reached through an interface, not on this host.
-    pub remote: [bool; 2],
+    /// Whether the kernel half can send packets to client and broker.
+    pub reachable: [bool; 2],
     /// The source port toward the broker is ours to keep.
     pub port: bool,
     /// The kernel half saw the handshakes of both legs.
@@ -50,7 +50,6 @@ pub enum Because {
     Ecn,
     Families,
     Kernel,
-    Local,
     Mss,
     NoSockmap,
     Port,
@@ -59,6 +58,7 @@ pub enum Because {
     Table,
     Timestamps,
     Unseen,
+    Vrf,
     Wish,
 }
 
@@ -69,7 +69,6 @@ impl Because {
         Self::Ecn,
         Self::Families,
         Self::Kernel,
-        Self::Local,
         Self::Mss,
         Self::NoSockmap,
         Self::Port,
@@ -78,6 +77,7 @@ impl Because {
         Self::Table,
         Self::Timestamps,
         Self::Unseen,
+        Self::Vrf,
         Self::Wish,
     ];
 
@@ -90,7 +90,6 @@ impl Because {
             | Self::Ecn
             | Self::Families
             | Self::Kernel
-            | Self::Local
             | Self::Mss
             | Self::NoSockmap
             | Self::Port
@@ -98,6 +97,7 @@ impl Because {
             | Self::Table
             | Self::Timestamps
             | Self::Unseen
+            | Self::Vrf
             | Self::Wish => Path::Copy,
         }
     }
@@ -109,7 +109,6 @@ impl Because {
             Self::Ecn => "ecn",
             Self::Families => "ipv4_and_ipv6",
             Self::Kernel => "no_kernel_half",
-            Self::Local => "local",
             Self::Mss => "segment_size",
             Self::NoSockmap => "no_sockmap",
             Self::Port => "no_source_port",
@@ -117,6 +116,7 @@ impl Because {
             Self::Table => "table_full",
             Self::Timestamps => "timestamps",
             Self::Unseen => "handshake_not_seen",
+            Self::Vrf => "vrf",
             Self::SockmapWish | Self::Wish => "configured",
         }
     }
@@ -175,7 +175,7 @@ fn no_splice(facts: &Facts) -> Option<Because> {
     let Facts {
         accepted,
         same_family,
-        remote,
+        reachable,
         port,
         seen,
         client,
@@ -185,7 +185,7 @@ fn no_splice(facts: &Facts) -> Option<Because> {
     let refusals = [
         (!accepted, Because::Refused),
         (!same_family, Because::Families),
-        (*remote != [true, true], Because::Local),
+        (*reachable != [true, true], Because::Vrf),
         (!port, Because::Port),
         (!client.is_open || !broker.is_open, Because::Closing),
         (!seen, Because::Unseen),

@@ -210,6 +210,8 @@ fn run(program: &Program, frame: &Frame, came_by: u32, verdict: i32) -> Ran {
     let packet = Packet {
         bytes: &bytes,
         came_by,
+        on: 0,
+        beside: [0; 5],
         sum: Sum::Unknown,
     };
     let ran = program

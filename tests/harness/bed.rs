@@ -7,13 +7,14 @@ use serde_json::Value;
 use crate::bpftool::Pins;
 use crate::client::Client;
 use crate::daemon::Daemon;
-use crate::namespace::{AT_BROKERS, BALANCER, BROKER, CLIENT, Topology};
+use crate::namespace::{AT_BROKERS, BALANCER, BROKER, CLIENT, Place, Topology};
 use crate::setup::Setup;
 use crate::shape::Shape;
 use crate::wire::{Connect, Version};
 use crate::{sockets, wait};
 
 const PORT: u16 = 1883;
+const ON_LOOPBACK: u16 = 1885;
 const COPIED: u16 = 1884;
 
 /// Another listener of the balancer, whose connections are copied.
@@ -55,7 +56,11 @@ impl Family {
         self.pick(AT_BROKERS)
     }
 
-    /// Where the broker listens.
+    pub fn loopback(self) -> IpAddr {
+        self.pick(["127.0.0.1", "::1"])
+    }
+
+    /// Where the broker listens, if it is on a host of its own.
     pub fn broker(self) -> SocketAddr {
         (self.pick(BROKER), PORT).into()
     }
@@ -65,6 +70,8 @@ impl Family {
 #[derive(Debug)]
 pub struct Bed {
     pub family: Family,
+    /// Where the broker listens.
+    pub broker: SocketAddr,
     pub topology: Topology,
     pub setup: Setup,
 }
@@ -77,19 +84,48 @@ impl Bed {
         Self::on(Topology::new()?, family)
     }
 
+    /// The same with ends on the balancer's host.
+    ///
+    /// # Errors
+    ///
+    /// A reason to skip.
+    pub fn at(place: Place, family: Family) -> Result<Self, String> {
+        Self::placed(Topology::at(place)?, place, family)
+    }
+
     /// The same on hosts that are joined otherwise.
     ///
     /// # Errors
     ///
     /// A reason to skip.
     pub fn on(topology: Topology, family: Family) -> Result<Self, String> {
+        Self::placed(topology, Place::Apart, family)
+    }
+
+    /// The same on hosts that are joined otherwise, as long as the ends are in these places.
+    ///
+    /// # Errors
+    ///
+    /// A reason to skip.
+    pub fn placed(topology: Topology, place: Place, family: Family) -> Result<Self, String> {
+        let broker = if place == Place::Loopback {
+            (family.loopback(), ON_LOOPBACK).into()
+        } else {
+            family.broker()
+        };
+        let interfaces = if place == Place::Apart {
+            r#"interfaces = ["clients", "brokers"]"#
+        } else {
+            r#"interfaces = ["clients", "brokers", "lo"]"#
+        };
         let setup = Setup::new()
             .bind(&[family.balancer()])
-            .backend("broker", family.broker())
+            .backend("broker", broker)
             .with_kernel(Pins::new()?)
-            .kernel(r#"interfaces = ["clients", "brokers"]"#);
+            .kernel(interfaces);
         Ok(Self {
             family,
+            broker,
             topology,
             setup,
         })
@@ -145,7 +181,7 @@ impl Bed {
             self.setup.pins().dump("LEAVING").is_empty()
                 && self.setup.pins().dump("FLOWS").len() == 2 * count
         });
-        let sockets = self.topology.balancer.run(sockets::connections);
+        let sockets = self.topology.balancer.run(sockets::of_others);
         assert_eq!(sockets, 0, "the balancer still has sockets");
     }
 

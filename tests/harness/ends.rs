@@ -10,6 +10,7 @@ use crate::bed::{Bed, Family};
 use crate::broker::{self, Broker};
 use crate::client::Client;
 use crate::daemon::Daemon;
+use crate::namespace::Place;
 use crate::setup::Setup;
 use crate::shape::Shape;
 use crate::wait::PATIENCE;
@@ -40,22 +41,35 @@ impl Ends {
     pub fn with(family: Family, change: impl FnOnce(Setup) -> Setup) -> Result<Self, String> {
         let mut bed = Bed::new(family)?;
         bed.setup = change(bed.setup);
+        Ok(Self::on(bed))
+    }
+
+    /// The same with ends on the balancer's host.
+    ///
+    /// # Errors
+    ///
+    /// A reason to skip.
+    pub fn at(place: Place, family: Family) -> Result<Self, String> {
+        Ok(Self::on(Bed::at(place, family)?))
+    }
+
+    fn on(bed: Bed) -> Self {
         let (accept, accepted) = channel();
         let listener = bed
             .topology
             .broker
-            .run(|| Shape::default().listen(family.broker()));
+            .run(|| Shape::default().listen(bed.broker));
         let broker = Broker::start_on(listener, move |mut stream| {
             broker::accept(&mut stream);
             // A test that has ended wants no more of them.
             accept.send(stream).unwrap_or_default();
         });
-        Ok(Self {
+        Self {
             daemon: bed.start(),
             bed,
             accepted: Mutex::new(accepted),
             _broker: broker,
-        })
+        }
     }
 
     /// Opens a connection that is the only one, and waits until the kernel has it.

@@ -87,6 +87,10 @@ pub fn key(from: SocketAddr, to: SocketAddr) -> FlowKey {
     }
 }
 
+/// Indices of interfaces: the loopback, and one that leads to other hosts.
+pub const LOOPBACK: u32 = 1;
+pub const ELSEWHERE: u32 = 2;
+
 /// A flow that leads from `key` to other addresses, with what is added to numbers and acknowledgments;
 /// windows have the same unit on both legs.
 pub fn flow(key: FlowKey, from: SocketAddr, to: SocketAddr, shifts: [u32; 2]) -> Flow {
@@ -99,7 +103,7 @@ pub fn flow(key: FlowKey, from: SocketAddr, to: SocketAddr, shifts: [u32; 2]) ->
         sequence_shift: shifts[0],
         acknowledgment_shift: shifts[1],
         address_change: change(&[key.source, key.destination], &[source, destination]),
-        interface: 1,
+        interface: ELSEWHERE,
         window_left: 5,
         window_right: 5,
         flags: 0,

@@ -74,6 +74,10 @@ impl Host {
         made.join().expect("making a namespace does not panic")
     }
 
+    fn again(&self) -> Self {
+        Self(self.0.try_clone().expect("there are descriptors"))
+    }
+
     /// Runs `work` in a thread on this host.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {
@@ -150,12 +154,46 @@ pub const AT_BROKERS: [&str; 2] = ["10.2.0.1", "fd02::1"];
 /// Addresses of the broker.
 pub const BROKER: [&str; 2] = ["10.2.0.2", "fd02::2"];
 
+/// Which ends are on the balancer's own host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// None: three hosts.
+    Apart,
+    /// The broker, on the loopback.
+    Loopback,
+    /// The broker, on an address of another interface.
+    BrokerHere,
+    /// The client.
+    ClientHere,
+    /// Client and broker.
+    AllHere,
+}
+
+impl Place {
+    fn has_client(self) -> bool {
+        matches!(self, Self::ClientHere | Self::AllHere)
+    }
+
+    pub fn has_broker(self) -> bool {
+        matches!(self, Self::Loopback | Self::BrokerHere | Self::AllHere)
+    }
+}
+
 impl Topology {
     /// # Errors
     ///
     /// A reason to skip.
     pub fn new() -> Result<Self, String> {
-        Self::joined_by(|near, name, far| {
+        Self::at(Place::Apart)
+    }
+
+    /// The same with ends on the balancer's host: they have the same addresses there.
+    ///
+    /// # Errors
+    ///
+    /// A reason to skip.
+    pub fn at(place: Place) -> Result<Self, String> {
+        Self::joined_by(place, |near, name, far| {
             veth(near, name, far);
             Ok(())
         })
@@ -169,12 +207,21 @@ impl Topology {
     ///
     /// A reason to skip.
     pub fn joined_by<T>(
+        place: Place,
         make: impl FnOnce(&Host, &str, &Host) -> Result<T, String>,
     ) -> Result<(Self, T), String> {
+        let balancer = Host::new()?;
+        let host = |is_here: bool| {
+            if is_here {
+                Ok(balancer.again())
+            } else {
+                Host::new()
+            }
+        };
         let topology = Self {
-            client: Host::new()?,
-            balancer: Host::new()?,
-            broker: Host::new()?,
+            client: host(place.has_client())?,
+            broker: host(place.has_broker())?,
+            balancer,
         };
         let Self {
             client,
@@ -183,8 +230,22 @@ impl Topology {
         } = &topology;
         let wire = make(balancer, "clients", client)?;
         addresses(balancer, "clients", client, [CLIENT, BALANCER]);
-        veth(balancer, "brokers", broker);
-        addresses(balancer, "brokers", broker, [BROKER, AT_BROKERS]);
+        if place.has_broker() {
+            // Addresses of a host are all the same to it; these are on the interface of a bridge.
+            balancer.ip(&["link", "add", "brokers", "type", "bridge"]);
+            let parse = |text: &str| text.parse().expect("it is an address");
+            balancer.add(
+                "brokers",
+                &[BROKER, AT_BROKERS]
+                    .as_flattened()
+                    .iter()
+                    .map(|text| parse(text))
+                    .collect::<Vec<_>>(),
+            );
+        } else {
+            veth(balancer, "brokers", broker);
+            addresses(balancer, "brokers", broker, [BROKER, AT_BROKERS]);
+        }
         client.until_reaches(BALANCER[1]);
         balancer.until_reaches(BROKER[1]);
         Ok((topology, wire))
@@ -216,7 +277,8 @@ fn addresses(near: &Host, name: &str, far: &Host, [theirs, ours]: [[&str; 2]; 2]
     far.add("uplink", &theirs.map(parse));
 }
 
-fn ip(arguments: &[&str]) {
+/// Runs ip(8) on the network of this thread.
+pub fn ip(arguments: &[&str]) {
     let output = Command::new("ip")
         .args(arguments)
         .output()

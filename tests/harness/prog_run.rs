@@ -27,6 +27,10 @@ pub struct Packet<'a> {
     pub bytes: &'a [u8],
     /// The interface it came in by; 0 is what this host itself sends.
     pub came_by: u32,
+    /// The interface it is on; 0 is the loopback.
+    pub on: u32,
+    /// `cb` of `struct __sk_buff`.
+    pub beside: [u32; 5],
     /// What is known of its checksums.
     pub sum: Sum,
 }
@@ -47,6 +51,8 @@ pub struct Ran {
     pub verdict: i32,
     /// The bytes after the run, or after the last of several.
     pub bytes: Vec<u8>,
+    /// `cb` of `struct __sk_buff` after that.
+    pub beside: [u32; 5],
     /// The mean time of a run in nanoseconds, as the kernel took it.
     pub nanoseconds: u32,
 }
@@ -78,6 +84,8 @@ impl Program {
         let program = self.0.fd().expect("a pinned program is loaded").as_fd();
         let mut context = Context {
             ingress_ifindex: packet.came_by,
+            ifindex: packet.on,
+            cb: packet.beside,
             ..Context::default()
         };
         let mut out = vec![0; packet.bytes.len()];
@@ -89,7 +97,9 @@ impl Program {
             data_out: out.as_mut_ptr() as u64,
             repeat: times,
             context_size_in: u32::try_from(size_of::<Context>()).expect("it is small"),
+            context_size_out: u32::try_from(size_of::<Context>()).expect("it is small"),
             context_in: (&raw mut context) as u64,
+            context_out: (&raw mut context) as u64,
             flags: if packet.sum == Sum::Complete {
                 CHECKSUM_COMPLETE
             } else {
@@ -102,6 +112,7 @@ impl Program {
         Ok(Ran {
             verdict: attributes.verdict.cast_signed(),
             bytes: out,
+            beside: context.cb,
             nanoseconds: attributes.duration,
         })
     }
@@ -115,7 +126,7 @@ fn size(bytes: &[u8]) -> u32 {
 fn test_run(program: BorrowedFd<'_>, attributes: &mut Attributes) -> io::Result<()> {
     debug_assert_eq!(attributes.program, program.as_raw_fd().cast_unsigned());
     // SAFETY: the kernel reads and writes the attributes, whose size is given; it reads the packet and
-    // the context, and writes at most `data_size_out` bytes. `Program::repeat` owns or borrows all of
+    // the context, and writes at most `data_size_out` bytes and the context. `Program::repeat` owns or borrows all of
     // them until after the call.
     let result = unsafe {
         libc::syscall(
@@ -154,7 +165,7 @@ struct Attributes {
     reserved: u32,
 }
 
-/// The beginning of `struct __sk_buff` of `linux/bpf.h`; what is behind it is taken for zero.
+/// `struct __sk_buff` of `linux/bpf.h`.
 #[repr(C)]
 #[derive(Debug, Default)]
 struct Context {
@@ -162,4 +173,8 @@ struct Context {
     protocol_to_vlan: [u32; 4],
     priority: u32,
     ingress_ifindex: u32,
+    ifindex: u32,
+    tc_index: u32,
+    cb: [u32; 5],
+    hash_to_hardware_time: [u32; 31],
 }

@@ -1,7 +1,9 @@
 //! TCP sockets of this network, as /proc lists them.
 
+use std::collections::HashSet;
 use std::fs;
 use std::net::TcpStream;
+use std::path::Path;
 
 use crate::wait;
 
@@ -20,12 +22,27 @@ struct Socket {
     is_listening: bool,
     unacknowledged: u64,
     unread: u64,
+    inode: String,
 }
 
 /// Connections of this network that a process or the kernel still has: all but `TCP_LISTEN` and
 /// `TCP_TIME_WAIT`.
 pub fn connections() -> usize {
     list().iter().filter(|socket| !socket.is_idle).count()
+}
+
+/// The same without those of the test's own process.
+pub fn of_others() -> usize {
+    let descriptors = fs::read_dir("/proc/self/fd").expect("a process has descriptors");
+    let ours: HashSet<_> = descriptors
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .collect();
+    let is_ours = |socket: &Socket| ours.contains(Path::new(&format!("socket:[{}]", socket.inode)));
+    list()
+        .iter()
+        .filter(|socket| !socket.is_idle && !is_ours(socket))
+        .count()
 }
 
 /// Bytes that connected sockets of this network hold: received and not read, sent and not
@@ -84,7 +101,8 @@ fn list() -> Vec<Socket> {
         .collect()
 }
 
-/// A line of proc_pid_net(5): number, local, remote, state, `tx_queue:rx_queue`, and more.
+/// A line of proc_pid_net(5): number, local, remote, state, `tx_queue:rx_queue`, timer, retransmits,
+/// user, timeout, inode, and more.
 fn parse(line: &str) -> Option<Socket> {
     let mut fields = line.split_whitespace().skip(1);
     let port = |field: &str| u16::from_str_radix(field.rsplit_once(':')?.1, 16).ok();
@@ -100,5 +118,6 @@ fn parse(line: &str) -> Option<Socket> {
         is_listening: state == LISTENING,
         unacknowledged: u64::from_str_radix(sent, 16).ok()?,
         unread: u64::from_str_radix(received, 16).ok()?,
+        inode: fields.nth(4)?.to_owned(),
     })
 }

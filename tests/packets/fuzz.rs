@@ -43,7 +43,7 @@ fn random_packets_become_what_the_model_makes_of_them() {
     for (name, count) in [
         ("carried", carried),
         ("dropped", dropped),
-        ("normalised", changed),
+        ("changed and passed", changed),
     ] {
         assert!(
             count > RUNS / 100,

@@ -22,7 +22,7 @@ pub(crate) const DOWN: u32 = 0x4321_8767;
 pub(crate) const ACK_UP: u32 = 0_u32.wrapping_sub(DOWN);
 pub(crate) const ACK_DOWN: u32 = 0_u32.wrapping_sub(UP);
 
-/// Which program sees a packet.
+/// Which program sees a packet on the loopback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     /// It came in by an interface.
@@ -148,6 +148,8 @@ impl Ground {
         let ran = program.run(&Packet {
             bytes,
             came_by,
+            on: 0,
+            beside: [0; 5],
             sum,
         });
         let ran = ran.unwrap_or_else(|error| panic!("{way:?} {}: {error}", hex(bytes)));

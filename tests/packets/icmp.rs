@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use harness::frame::ETHERNET;
-use harness::prog_run::{PASS, REDIRECT};
+use harness::prog_run::PASS;
 use lb_common::flow::{Flow, FlowKey, STATE_REPLACED};
 
+use crate::model::sent;
 use crate::sums::{balance, get16, get32, put16, put32, sum};
 
 /// Offsets in a message of one family; addresses are pairs, source first.
@@ -53,6 +54,7 @@ pub(crate) fn pass_on(packet: &mut [u8], flows: &HashMap<FlowKey, Flow>) -> i32 
     let Some(back) = back else {
         return PASS;
     };
+    let verdict = sent(back);
     let before = packet.to_vec();
     layout.translate(packet, back);
     if is_v4 {
@@ -70,7 +72,7 @@ pub(crate) fn pass_on(packet: &mut [u8], flows: &HashMap<FlowKey, Flow>) -> i32 
             |packet: &[u8]| sum(&packet[layout.outer..layout.icmp]) + sum(&packet[layout.icmp..]);
         balance(packet, layout.icmp + 2, covered, &before);
     }
-    REDIRECT
+    verdict
 }
 
 /// "Fragmentation needed" or "packet too big", whole and without options, with TCP inside.

@@ -12,6 +12,7 @@ mod ground;
 mod icmp;
 mod leaving;
 mod lengths;
+mod loopback;
 mod model;
 mod offers;
 mod options;

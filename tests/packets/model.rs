@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use harness::frame::{ACK, FIN, HOST, RST, SYN};
+use harness::kernel_half::LOOPBACK;
 use harness::prog_run::{DROP, PASS, REDIRECT};
 use lb_common::flow::{
     BrokerKey, FLAG_NO_SACK, Flow, FlowKey, Leaving, OFFER_NO_SACK, STATE_CLOSED, STATE_FIN,
@@ -55,6 +56,10 @@ impl Model {
         let Content::Tcp(parts) = Content::of(packet) else {
             return PASS;
         };
+        if let Some(verdict) = self.belongs_to_flow(packet, &parts) {
+            // An end on this host says it.
+            return verdict;
+        }
         let arriving = FlowKey {
             source: parts.key.destination,
             destination: parts.key.source,
@@ -74,6 +79,9 @@ impl Model {
         }
         let ends = parts.flags & (FIN | RST) != 0;
         let is_live = self.flows.contains_key(&arriving) && !self.finds(&arriving, STATE_REPLACED);
+        if ends && is_live && self.was_carried(packet, &parts, &arriving) {
+            return PASS;
+        }
         if !ends || !is_live || parts.flags & RST == 0 && self.daemon_finishes(&arriving) {
             return PASS;
         }
@@ -86,6 +94,16 @@ impl Model {
     }
 
     fn segment_arrives(&mut self, packet: &mut [u8], parts: &Parts) -> i32 {
+        if let Some(verdict) = self.belongs_to_flow(packet, parts) {
+            return verdict;
+        }
+        if parts.flags & (SYN | ACK) == SYN && self.is_listened_on(parts) {
+            normalise(packet, parts, 0);
+        }
+        PASS
+    }
+
+    fn belongs_to_flow(&mut self, packet: &mut [u8], parts: &Parts) -> Option<i32> {
         let asks = parts.flags & (SYN | ACK) == SYN;
         if asks && self.finds(&parts.key, STATE_CLOSED) {
             let reverse = reverse(&self.flows[&parts.key]);
@@ -96,12 +114,25 @@ impl Model {
             }
         }
         if self.flows.contains_key(&parts.key) && !self.finds(&parts.key, STATE_REPLACED) {
-            return self.carry(packet, parts);
+            return Some(self.carry(packet, parts));
         }
-        if asks && self.is_listened_on(parts) {
-            normalise(packet, parts, 0);
+        None
+    }
+
+    /// Whether what ends a connection was an end's word, as it leaves for the other.
+    fn was_carried(&self, packet: &[u8], parts: &Parts, arriving: &FlowKey) -> bool {
+        let Some(flow) = self.flows.get(&reverse(&self.flows[arriving])) else {
+            return false;
+        };
+        if parts.flags & RST != 0 {
+            return flow.state & STATE_CLOSED != 0;
         }
-        PASS
+        let Some(payload) = parts.payload else {
+            return false;
+        };
+        let end = get32(packet, parts.tcp + 4).wrapping_add(payload + 1);
+        flow.state & STATE_FIN != 0
+            && end == flow.highest_sequence.wrapping_add(flow.sequence_shift)
     }
 
     /// Whether there is a flow in this state.
@@ -139,7 +170,7 @@ impl Model {
         translate(packet, parts, &flow);
         adjust(packet, &before, parts);
         self.observe(&before, parts);
-        REDIRECT
+        sent(&flow)
     }
 
     /// The daemon's socket needs to see what only acknowledges its own bytes.
@@ -229,6 +260,15 @@ impl Model {
             }
         }
         self.flows.insert(parts.key, flow);
+    }
+}
+
+/// What is already on the loopback, where all these packets are, need not be sent there.
+pub(crate) fn sent(flow: &Flow) -> i32 {
+    if flow.interface == LOOPBACK {
+        PASS
+    } else {
+        REDIRECT
     }
 }
 

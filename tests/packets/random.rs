@@ -2,6 +2,7 @@
 
 use harness::bed::Family;
 use harness::frame::{ACK, ETHERNET, FIN, Frame, RST, SYN};
+use harness::kernel_half::{ELSEWHERE, LOOPBACK};
 use lb_common::flow::{FLAG_NO_SACK, Flow, FlowKey, Leaving, OFFER_NO_SACK};
 
 use crate::ground::{Ends, Ground, Way};
@@ -72,6 +73,7 @@ impl Random {
             flags: flow.flags | self.pick(&[0, FLAG_NO_SACK]),
             highest_sequence: sent,
             highest_acknowledgment: self.number(),
+            interface: self.pick(&[ELSEWHERE, ELSEWHERE, LOOPBACK]),
             gap_end: sent.wrapping_sub(self.number() % 3),
             state: if self.one_in(2) {
                 0
@@ -102,11 +104,13 @@ impl Random {
 
     fn segment(&mut self, ground: &Ground, ends: &Ends, way: Way) -> Frame {
         let keys = [ends.up(), ends.down()];
-        let (from, to, key) = match (way, self.below(2)) {
-            (Way::In, 0) => (ends.client, ends.listener, keys[0]),
-            (Way::In, _) => (ends.broker, ends.ours, keys[1]),
-            (Way::Out, 0) => (ends.listener, ends.client, keys[0]),
-            (Way::Out, _) => (ends.ours, ends.broker, keys[1]),
+        // What leaves is said by this host, or by an end on it.
+        let is_of_end = way == Way::In || self.one_in(3);
+        let (from, to, key) = match (is_of_end, self.below(2)) {
+            (true, 0) => (ends.client, ends.listener, keys[0]),
+            (true, _) => (ends.broker, ends.ours, keys[1]),
+            (false, 0) => (ends.listener, ends.client, keys[0]),
+            (false, _) => (ends.ours, ends.broker, keys[1]),
         };
         let mut frame = Frame::new(from, to);
         if self.one_in(8) {

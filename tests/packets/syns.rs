@@ -189,6 +189,8 @@ fn what_this_host_forwards_is_not_touched() {
             let packet = Packet {
                 bytes: &bytes,
                 came_by: 7,
+                on: 0,
+                beside: [0; 5],
                 sum: Sum::Complete,
             };
             let ran = ground.kernel.egress.run(&packet).unwrap();

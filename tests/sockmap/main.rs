@@ -12,7 +12,7 @@ use harness::bpftool::Pins;
 use harness::broker::{self, Broker};
 use harness::client::Client;
 use harness::daemon::Daemon;
-use harness::namespace::Topology;
+use harness::namespace::{Place, Topology};
 use harness::setup::Setup;
 use harness::shape::Shape;
 use harness::wait::{self, PATIENCE};
@@ -61,7 +61,7 @@ impl Ground {
     /// The same behind a wire that misbehaves.
     fn behind(family: Family, habits: Habits) -> Result<Self, String> {
         let join = |near: &_, name: &_, far: &_| BadWire::join(near, name, far, habits);
-        let (topology, wire) = Topology::joined_by(join)?;
+        let (topology, wire) = Topology::joined_by(Place::Apart, join)?;
         Self::with(topology, Some(wire), family, |setup| setup)
     }
 

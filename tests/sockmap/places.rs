@@ -61,13 +61,14 @@ fn a_broker_on_another_host_may_be_of_the_other_family() {
 }
 
 #[test]
-fn left_to_itself_the_daemon_copies_for_a_broker_on_its_host() {
+fn it_is_taken_only_where_it_is_asked_for() {
     let topology = need!(Topology::new());
     let echo = topology.balancer.run(Echo::start);
-    for (wish, because) in [
-        ("auto", "local"),
-        ("splice", "local"),
-        ("copy", "configured"),
+    for (wish, path, because) in [
+        ("auto", "splice", "eligible"),
+        ("splice", "splice", "eligible"),
+        ("copy", "copy", "configured"),
+        ("sockmap", "sockmap", "configured"),
     ] {
         let setup = need!(on(echo.address, wish));
         let daemon = topology.balancer.run(|| setup.start());
@@ -79,8 +80,8 @@ fn left_to_itself_the_daemon_copies_for_a_broker_on_its_host() {
         let choices = status["choices"].as_array().expect("there is a list");
         let chosen = choices.iter().find(|choice| choice["count"] != 0);
         let chosen = chosen.expect("one was chosen");
-        assert_eq!([&chosen["path"], &chosen["because"]], ["copy", because]);
-        assert_eq!(number(&daemon, "connections"), 0);
+        assert_eq!([&chosen["path"], &chosen["because"]], [path, because]);
+        assert_eq!(number(&daemon, "connections"), u64::from(path == "sockmap"));
     }
 }
 

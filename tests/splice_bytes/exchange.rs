@@ -63,10 +63,7 @@ fn which(connect: &[u8]) -> usize {
 }
 
 fn start_broker(bed: &Bed, shape: Shape, all: &Arc<Vec<Exchange>>, met: &Arc<Meeting>) -> Broker {
-    let listener = bed
-        .topology
-        .broker
-        .run(|| shape.listen(bed.family.broker()));
+    let listener = bed.topology.broker.run(|| shape.listen(bed.broker));
     let (all, met) = (Arc::clone(all), Arc::clone(met));
     Broker::start_on(listener, move |mut stream| {
         let guest = met.expect();

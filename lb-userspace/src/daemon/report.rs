@@ -288,7 +288,7 @@ fn ports(backend: &upstream::Backend, world: &World) -> Option<Ports> {
         sources.extend(route.source);
     }
     sources.retain(|source| source.is_ipv4() == address.is_ipv4());
-    route.is_remote.then(|| Ports {
+    route.is_open.then(|| Ports {
         free: sources.iter().map(|one| ports.free(*one, address)).sum(),
         all: sources.len() * ports.count(),
     })

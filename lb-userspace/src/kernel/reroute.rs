@@ -94,8 +94,7 @@ impl<'a> Look<'a> {
 fn interface(flow: &Flow) -> Option<u32> {
     let [source, destination] = flow_addresses(flow).map(|address| address.ip());
     let way = route::to(destination, Some(source)).ok()?;
-    // An address that has become one of this host has no interface that leads to it.
-    way.is_remote.then_some(way.interface)
+    way.is_open.then_some(way.interface)
 }
 
 fn is_done(program: &SchedClassifier, change: &Reroute) -> bool {

@@ -22,6 +22,8 @@ const RTA_SRC: u16 = 2;
 const RTA_OIF: u16 = 4;
 const RTA_PREFSRC: u16 = 7;
 const RTN_UNICAST: u8 = 1;
+/// `LOOPBACK_IFINDEX` of the kernel: in every namespace the loopback is the first.
+pub const LOOPBACK: u32 = 1;
 
 const ROUTE_BYTES: usize = 12;
 
@@ -32,8 +34,9 @@ pub struct Route {
     pub interface: u32,
     /// The address this host would use.
     pub source: Option<IpAddr>,
-    /// Whether the address is on another host, or in another namespace.
-    pub is_remote: bool,
+    /// Whether the kernel half can send packets this way: to another host or namespace, or by the
+    /// loopback. An address of this host in a VRF is reached in neither way.
+    pub is_open: bool,
 }
 
 thread_local! {
@@ -146,7 +149,7 @@ fn route(body: &[u8]) -> Option<Route> {
     let mut route = Route {
         interface: 0,
         source: None,
-        is_remote: *body.get(7)? == RTN_UNICAST,
+        is_open: *body.get(7)? == RTN_UNICAST,
     };
     let mut rest = body.get(ROUTE_BYTES..)?;
     while let Some((kind, value, behind)) = next_attribute(rest) {
@@ -157,6 +160,7 @@ fn route(body: &[u8]) -> Option<Route> {
         }
         rest = behind;
     }
+    route.is_open |= route.interface == LOOPBACK;
     Some(route)
 }
 
@@ -169,16 +173,16 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::to;
+    use super::{LOOPBACK, to};
 
     #[test]
-    fn loopback_is_not_remote() {
+    fn the_host_itself_is_behind_the_loopback() {
         for address in ["127.0.0.1", "::1"] {
             let address = address.parse().unwrap();
             let route = to(address, None).unwrap();
 
-            assert!(!route.is_remote);
-            assert_ne!(route.interface, 0);
+            assert!(route.is_open);
+            assert_eq!(route.interface, LOOPBACK);
             assert_eq!(route.source, Some(address));
         }
     }

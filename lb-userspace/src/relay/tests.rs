@@ -26,7 +26,7 @@ const LEG: Agreed = Agreed {
 const ELIGIBLE: Facts = Facts {
     accepted: true,
     same_family: true,
-    remote: [true, true],
+    reachable: [true, true],
     port: true,
     seen: true,
     client: LEG,
@@ -59,7 +59,7 @@ fn does_what_is_wished_where_that_is_possible() {
 
     let local = Facts {
         same_family: false,
-        remote: [true, false],
+        reachable: [true, false],
         port: false,
         seen: false,
         ..ELIGIBLE
@@ -103,8 +103,8 @@ fn does_what_is_wished_where_that_is_possible() {
 fn copies_what_is_not_eligible_and_says_why() {
     assert_eq!(refused(|f| f.accepted = false), Because::Refused);
     assert_eq!(refused(|f| f.same_family = false), Because::Families);
-    assert_eq!(refused(|f| f.remote[0] = false), Because::Local);
-    assert_eq!(refused(|f| f.remote[1] = false), Because::Local);
+    assert_eq!(refused(|f| f.reachable[0] = false), Because::Vrf);
+    assert_eq!(refused(|f| f.reachable[1] = false), Because::Vrf);
     assert_eq!(refused(|f| f.port = false), Because::Port);
     assert_eq!(refused(|f| f.seen = false), Because::Unseen);
     assert_eq!(refused(|f| f.client.is_open = false), Because::Closing);
@@ -118,8 +118,8 @@ fn copies_what_is_not_eligible_and_says_why() {
 fn names_the_first_reason_only() {
     let because = refused(|f| {
         f.port = false;
-        f.remote[1] = false;
+        f.reachable[1] = false;
     });
 
-    assert_eq!(because, Because::Local);
+    assert_eq!(because, Because::Vrf);
 }

@@ -18,7 +18,7 @@ use crate::kernel::flows::{End, Labels, Pair, arriving, now};
 use crate::kernel::grace::Grace;
 use crate::kernel::leg::Leg;
 use crate::kernel::ports::{Port, Ports};
-use crate::kernel::route;
+use crate::kernel::route::{self, LOOPBACK};
 use crate::kernel::sweep::Ended;
 use crate::kernel::tables::Tables;
 use crate::registry::Entry;
@@ -65,8 +65,8 @@ pub struct HandOff {
     entry: Option<Entry>,
     seat: Seat,
     port: Option<Port>,
-    /// Who opened the two connections, and to whom.
-    connections: [[SocketAddr; 2]; 2],
+    /// Who opened the connections whose packets pass netfilter no more, and to whom.
+    untracked: [Option<[SocketAddr; 2]>; 2],
 }
 
 /// Both legs of a connection, the client's first, as they are at one moment.
@@ -119,9 +119,9 @@ fn facts(client: &TcpStream, session: &Session, world: &World) -> io::Result<(Fa
         None => [broker.local_addr()?, broker.peer_addr()?],
     };
     let [client_peer, client_local] = session.addresses;
-    let (from, client_remote) = end(client, [client_peer, client_local], 0)?;
+    let (from, client_open) = end(client, [client_peer, client_local], 0)?;
     let written = session.connect_bytes as u64;
-    let (to, broker_remote) = end(broker, [broker_peer, broker_local], written)?;
+    let (to, broker_open) = end(broker, [broker_peer, broker_local], written)?;
     let [from_client, from_broker] = [&from, &to].map(|end| {
         let key = arriving(end.peer, end.local);
         let take = |tables: &mut Tables| tables.take_handshake(&key);
@@ -132,7 +132,7 @@ fn facts(client: &TcpStream, session: &Session, world: &World) -> io::Result<(Fa
     let facts = Facts {
         accepted: session.entry.is_some(),
         same_family: from.peer.is_ipv4() == to.peer.is_ipv4(),
-        remote: [client_remote, broker_remote],
+        reachable: [client_open, broker_open],
         port: session.broker.port.is_some(),
         seen: from_client.is_some() && from_broker.is_some(),
         client: from.leg.agreed,
@@ -142,7 +142,7 @@ fn facts(client: &TcpStream, session: &Session, world: &World) -> io::Result<(Fa
     Ok((facts, Legs([from, to])))
 }
 
-/// One leg, between a peer and this host, and whether the peer is on another.
+/// One leg, between a peer and this host, and whether the kernel half can reach the peer.
 fn end(
     socket: &TcpStream,
     [peer, local]: [SocketAddr; 2],
@@ -156,7 +156,7 @@ fn end(
         interface: way.interface,
         written,
     };
-    Ok((end, way.is_remote))
+    Ok((end, way.is_open))
 }
 
 fn canonical(address: SocketAddr) -> SocketAddr {
@@ -208,7 +208,10 @@ impl HandOff {
             entry,
             seat,
             port: broker.port,
-            connections: [[from.peer, from.local], [to.local, to.peer]],
+            untracked: [
+                (from.interface != LOOPBACK).then_some([from.peer, from.local]),
+                (to.interface != LOOPBACK).then_some([to.local, to.peer]),
+            ],
         })
     }
 
@@ -220,7 +223,7 @@ impl HandOff {
             entry,
             seat,
             port,
-            connections,
+            untracked,
         } = self;
         let left = tokio::select! {
             left = leaving.leave(pending, &splicer.grace) => left,
@@ -230,7 +233,7 @@ impl HandOff {
             Ok(()) => {
                 splicer.left.add(1);
                 if splicer.is_tracked {
-                    forget(connections);
+                    forget(untracked);
                 }
                 if let Some(entry) = entry {
                     entry.leave_to_flow();
@@ -256,8 +259,8 @@ async fn told(entry: Option<&Entry>) -> evict::Because {
     }
 }
 
-fn forget(connections: [[SocketAddr; 2]; 2]) {
-    for [from, to] in connections {
+fn forget(untracked: [Option<[SocketAddr; 2]>; 2]) {
+    for [from, to] in untracked.into_iter().flatten() {
         if let Err(error) = conntrack::forget(from, to) {
             tracing::debug!(%error, %from, %to, "stays in the table of tracked connections");
         }
