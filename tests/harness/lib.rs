@@ -26,6 +26,7 @@ pub mod paho;
 pub mod ports;
 pub mod process;
 pub mod prog_run;
+pub mod rabbitmq;
 pub mod service;
 pub mod setup;
 pub mod shape;

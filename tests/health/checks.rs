@@ -24,7 +24,7 @@ const USER: &str = "sluice";
 const PASSWORD: &str = "a-password-nobody-may-see";
 
 /// A file with the password, as an operator writes it.
-fn password_file(directory: &TempDir, password: &str) -> String {
+pub(super) fn password_file(directory: &TempDir, password: &str) -> String {
     let path = directory.path().join("password");
     fs::write(&path, format!("{password}\n")).expect("there is room");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("it is ours");

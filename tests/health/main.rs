@@ -7,6 +7,7 @@ mod clients;
 mod dead;
 mod names;
 mod pages;
+mod rabbitmq;
 
 use harness::setup::Setup;
 

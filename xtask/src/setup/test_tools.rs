@@ -36,6 +36,17 @@ const TOOLS: [Tool; 7] = [
     PYTHON,
 ];
 
+/// Installed on its own: not every distribution has it, and the others must not fail with it.
+const RABBITMQ: Tool = Tool {
+    program: "rabbitmq-server",
+    packages: [
+        "rabbitmq-server",
+        "rabbitmq-server",
+        "rabbitmq",
+        "rabbitmq-server",
+    ],
+};
+
 const MOSQUITTO: Tool = Tool {
     program: "mosquitto",
     packages: ["mosquitto"; 4],
@@ -83,7 +94,7 @@ const PAHO: &str = "paho-mqtt>=2,<3";
 
 /// Installs what is missing and returns a sentence for each thing that stays missing.
 pub(super) fn install() -> Vec<String> {
-    [install_programs(), install_paho()]
+    [install_programs(), install_rabbitmq(), install_paho()]
         .into_iter()
         .filter_map(Result::err)
         .map(|reason| format!("{reason:#}"))
@@ -110,6 +121,10 @@ pub(super) fn line_for_clients() -> String {
 
 fn install_programs() -> Result<()> {
     install_tools(&TOOLS.each_ref())
+}
+
+fn install_rabbitmq() -> Result<()> {
+    install_tools(&[&RABBITMQ])
 }
 
 fn install_tools(tools: &[&Tool]) -> Result<()> {

@@ -225,6 +225,16 @@ fn failures() -> Vec<(&'static str, Why)> {
     all.map(|why| (why.label(), why)).collect()
 }
 
+/// The pages of the presets, each with status 200 where clients are served and 503 where not:
+///
+/// - EMQX, the listener of its dashboard: `emqx_mgmt_api_status` in its source (5.x), which wants no user.
+///   EMQX 4 has the same page at port 8081.
+/// - HiveMQ, "Health API" in its documentation: off until it is enabled, at 127.0.0.1 until it is told
+///   otherwise. Readiness is of the cluster and the listeners, and is 200 where they are degraded.
+/// - VerneMQ, its HTTP listener: `vmq_health_http` in its source; the node is in the cluster, and every
+///   listener runs.
+/// - RabbitMQ, its management plug-in: `rabbit_mgmt_wm_health_check_protocol_listener` in its source, whose
+///   answers the tests see. It is 401 without a user who may see that page.
 fn kinds() -> [(&'static str, Kind); 8] {
     let preset = |port, path| Kind::Http(NonZeroU16::new(port).map(|port| Preset { port, path }));
     [
