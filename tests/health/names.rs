@@ -87,6 +87,29 @@ fn a_broker_without_an_address_is_down_until_it_has_one() {
 }
 
 #[test]
+fn a_reload_takes_a_broker_without_an_address_as_a_start_does() {
+    let hosts = need!(Hosts::enter());
+    let echo = Echo::start();
+    let setup = checked("tcp").backend("plain", echo.address);
+    let daemon = setup.start();
+
+    let line = format!("address = \"{NAME}:{}\"", echo.address.port());
+    let named = format!("\n[[pools.backends]]\nname = \"named\"\n{line}\n");
+    setup.write_text(&(setup.config() + &named));
+    let told = daemon.reload();
+    assert!(told.contains("named"), "{told}");
+    assert_eq!(daemon.backend("named")["state"], "down");
+    assert_eq!(
+        daemon.backend("named")["trouble"],
+        "its name has no address yet"
+    );
+    assert!(daemon.log().contains("no address yet"));
+
+    hosts.lead_to(&[at(1)]);
+    daemon.until_backend_is("named", "up");
+}
+
+#[test]
 fn a_broker_is_followed_to_its_new_address_and_kept_at_its_last() {
     let hosts = need!(Hosts::enter());
     let port = ports::free();

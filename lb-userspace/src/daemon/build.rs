@@ -193,26 +193,21 @@ pub(super) fn numbers(
     Ok(names.into_iter().filter_map(number).collect())
 }
 
-/// Where backends are. One whose name has no address is down until it has one: a resolver may start
-/// later than this daemon.
+/// Where backends are.
 fn addresses(config: &Config) -> Vec<SocketAddr> {
     let backends = config.pools.iter().flat_map(|pool| &pool.backends);
     let address = |backend: &config::Backend| {
-        resolve(&backend.address).unwrap_or_else(|error| {
-            let host = backend.address.to_string();
-            tracing::warn!(backend = backend.name, host, %error, "no address yet");
-            (Ipv4Addr::UNSPECIFIED, backend.address.port.get()).into()
-        })
+        resolve(&backend.address).unwrap_or_else(|error| nowhere(backend, &error))
     };
     backends.map(address).collect()
 }
 
-pub(super) fn no_address(backend: &config::Backend, source: io::Error) -> Failure {
-    Failure::Address {
-        name: backend.name.clone(),
-        host: backend.address.to_string(),
-        source,
-    }
+/// For a backend whose name has no address: it is down until it has one, as a resolver may start later
+/// than this daemon, and a name be made after its broker.
+pub(super) fn nowhere(backend: &config::Backend, error: &io::Error) -> SocketAddr {
+    let host = backend.address.to_string();
+    tracing::warn!(backend = backend.name, host, %error, "no address yet");
+    (Ipv4Addr::UNSPECIFIED, backend.address.port.get()).into()
 }
 
 fn resolve(address: &HostPort) -> io::Result<SocketAddr> {

@@ -12,12 +12,6 @@ use crate::kernel::{self, Unavailable};
 /// Why the daemon does not start, or could not go on.
 #[derive(Debug, Error)]
 pub enum Failure {
-    #[error("backend `{name}`: `{host}` has no address")]
-    Address {
-        name: String,
-        host: String,
-        source: io::Error,
-    },
     #[error("backend `{name}`: `{address}` is not an address of this host to connect from")]
     Source {
         name: String,

@@ -91,7 +91,7 @@ impl Reloader<'_> {
     async fn prepare(&self, config: &Config) -> Result<Ready, Failure> {
         build::check_sources(config)?;
         let backends = &self.world.backends;
-        let addresses = addresses(config, backends).await?;
+        let addresses = addresses(config, backends).await;
         let registry = &self.world.registry;
         let numbers = registry
             .with_tables(|tables| build::numbers(config, Some(tables), backends))
@@ -140,7 +140,7 @@ impl Reloader<'_> {
 
 /// Where backends are now. One that is known by its name keeps its address where that name leads
 /// nowhere for the moment.
-async fn addresses(config: &Config, known: &Backends) -> Result<Vec<SocketAddr>, Failure> {
+async fn addresses(config: &Config, known: &Backends) -> Vec<SocketAddr> {
     let known = known.all();
     let mut addresses = Vec::new();
     for backend in config.pools.iter().flat_map(|pool| &pool.backends) {
@@ -152,10 +152,10 @@ async fn addresses(config: &Config, known: &Backends) -> Result<Vec<SocketAddr>,
                 tracing::warn!(backend = backend.name, %error, "keeps its last address");
                 last.address()
             }
-            (Err(error), _) => return Err(build::no_address(backend, error)),
+            (Err(error), _) => build::nowhere(backend, &error),
         });
     }
-    Ok(addresses)
+    addresses
 }
 
 async fn address(backend: &config::Backend) -> io::Result<SocketAddr> {
