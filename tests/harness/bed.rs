@@ -150,7 +150,12 @@ impl Bed {
 
     /// Connects from the client host to the listener of [`COPY`], and expects to be accepted.
     pub fn open_copied(&self, id: &str) -> Client {
-        let address = (self.family.balancer().ip(), COPIED).into();
+        self.open_at(COPIED, id)
+    }
+
+    /// Connects from the client host to a port of the balancer, and expects to be accepted.
+    pub fn open_at(&self, port: u16, id: &str) -> Client {
+        let address = (self.family.balancer().ip(), port).into();
         let stream = self.topology.client.run(|| Shape::default().dial(address));
         let mut client = Client::over(stream);
         client.introduce(&Connect::new(Version::V3_1_1, id));
