@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
-use harness::bed::{Bed, Family};
+use harness::bed::{Bed, COPY, Family};
 use harness::bpftool::Pins;
 use harness::client::Client;
 use harness::daemon::Daemon;
 use harness::echo::Echo;
+use harness::mosquitto::Mosquitto;
 use harness::need;
 use harness::setup::Setup;
 use harness::shape::Shape;
@@ -162,6 +163,29 @@ fn a_client_gets_another_broker_after_a_long_outage() {
 }
 
 #[test]
+fn a_client_of_a_full_broker_is_served_elsewhere_for_this_once() {
+    let brokers = two();
+    let daemon = Setup::new()
+        .pool(r#"balance = "first""#)
+        .backend("small", brokers[0].address)
+        .of_backend("max_connections = 1")
+        .backend("large", brokers[1].address)
+        .with("[pools.sticky]")
+        .start();
+    let is_free = || daemon.backend("small")["connections"] == 0;
+    assert_eq!(homes(&daemon, &[persistent("a")]), [0]);
+    wait::until("it has left", is_free);
+    let guest = Client::open(daemon.address(), &Connect::new(Version::V5, "guest"));
+
+    assert_eq!(homes(&daemon, &[persistent("a"), persistent("a")]), [1, 1]);
+
+    drop(guest);
+    wait::until("there is room again", is_free);
+    assert_eq!(homes(&daemon, &[persistent("a")]), [0]);
+    wait::until("it is counted, once", || counted(&daemon, "entries") == 1);
+}
+
+#[test]
 fn time_to_forget_begins_when_the_session_ends() {
     const EXPIRE: Duration = Duration::from_secs(1);
     let brokers = two();
@@ -250,5 +274,78 @@ fn spliced_clients_come_back_after_an_outage_of_the_daemon() {
         assert_eq!((at_first, at_second), (0, 1), "{family:?}");
         drop((first, second));
         wait::until("they are forgotten", || counted(&daemon, "entries") == 0);
+    }
+}
+
+/// The answer to a CONNECT: whether the broker had a session, or why not.
+fn answer(bed: &Bed, port: u16, connect: &Connect) -> (Client, Vec<u8>) {
+    let address = SocketAddr::new(bed.family.balancer().ip(), port);
+    let stream = bed.topology.client.run(|| Shape::default().dial(address));
+    let mut client = Client::over(stream);
+    client.send(&connect.bytes());
+    let connack = client.packet();
+    (client, connack)
+}
+
+#[test]
+fn a_stored_session_is_found_again_after_a_reload_and_a_short_outage() {
+    const HOLD: Duration = Duration::from_secs(1);
+    // The first of these listeners is spliced, the second copies.
+    for port in [1883, 1884] {
+        let mut bed = need!(Bed::new(Family::V4));
+        let start = |name| {
+            let ip = bed.family.broker().ip();
+            bed.topology.broker.run(|| Mosquitto::start_at(name, ip))
+        };
+        let mut brokers = [need!(start("broker-0")), need!(start("broker-1"))];
+        bed.setup = brokers
+            .iter()
+            .fold(
+                Setup::new().bind(&[bed.family.balancer()]),
+                |setup, broker| setup.backend(&broker.name, broker.address),
+            )
+            .pool(r#"balance = "first""#)
+            .with("[pools.sticky]\nhold = \"1s\"")
+            .with_kernel(need!(Pins::new()))
+            .kernel(r#"interfaces = ["clients", "brokers"]"#)
+            .more(COPY);
+        let daemon = bed.start();
+        let (new, stored, away) = ([0x20, 2, 0, 0], [0x20, 2, 1, 0], [0x20, 2, 0, 3]);
+        let come = |answer_is: [u8; 4]| {
+            let before = opened(&daemon);
+            let (client, connack) = answer(&bed, port, &persistent("sleeper"));
+            assert_eq!(connack, answer_is, "{port}: {}", daemon.log());
+            let after = opened(&daemon);
+            (client, before.iter().zip(&after).position(|(a, b)| a != b))
+        };
+        let (mut client, home) = come(new);
+        assert_eq!(home, Some(0));
+        if port == 1883 {
+            bed.until_spliced(1);
+        }
+        client.send(&wire::subscribe(Version::V3_1_1, "inbox"));
+        assert_eq!(client.packet()[0], wire::SUBACK);
+        drop(client);
+
+        // By the file, it would go elsewhere from now on.
+        let text = bed.setup.config();
+        bed.setup.write_text(&text.replace(
+            "name = \"broker-0\"",
+            "name = \"broker-0\"\nweight = 1\nbackup = true",
+        ));
+        daemon.reload();
+        assert_eq!(come(stored).1, Some(0));
+
+        brokers[0].stop();
+        assert_eq!(come(away).1, None);
+        bed.topology.broker.run(|| brokers[0].restart());
+        assert_eq!(come(stored).1, Some(0));
+
+        brokers[0].stop();
+        assert_eq!(come(away).1, None);
+        thread::sleep(HOLD);
+        assert_eq!(come(new).1, Some(1));
+        bed.topology.broker.run(|| brokers[0].restart());
+        assert_eq!(come(stored).1, Some(1));
     }
 }

@@ -117,6 +117,12 @@ impl Mosquitto {
         });
     }
 
+    /// Ends it in good order: it stores the sessions of its clients.
+    pub fn stop(&mut self) {
+        self.process.signal(Signal::SIGTERM);
+        self.process.end();
+    }
+
     /// Ends it with SIGKILL.
     pub fn kill(&mut self) {
         self.process.signal(Signal::SIGKILL);

@@ -28,6 +28,8 @@ pub struct Recall {
     key: Option<StickyKey>,
     /// The name of the backend, where there is one.
     pub backend: Option<String>,
+    /// Whether it stays as it is, wherever the client is served this time.
+    stays: bool,
 }
 
 /// Looks up what is remembered.
@@ -41,6 +43,7 @@ pub fn recall(pool: &Pool, client_id: &str, world: &World) -> Recall {
     Recall {
         key,
         backend: record.map(|record| name(text::bytes(&record.backend).collect())),
+        stays: false,
     }
 }
 
@@ -53,7 +56,7 @@ pub(super) async fn reach<'a>(
     shape: impl Fn() -> Option<Shape<'a>> + Copy,
     mut patience: Patience<'_>,
 ) -> Result<(Opened, Expected, Recall), Refused> {
-    let recall = recall(pool, connect.client_id(), world);
+    let mut recall = recall(pool, connect.client_id(), world);
     let now = Instant::now();
     let choice = pool.choose(subject, recall.backend.as_deref(), wish(connect), now);
     let held = |backend: Option<&String>| {
@@ -68,6 +71,7 @@ pub(super) async fn reach<'a>(
         candidates,
     } = choice;
     tracing::debug!(because = because.label(), "chosen");
+    recall.stays = because == Because::Elsewhere;
     let (opened, expected) = match (because, candidates.first()) {
         (Because::Held, _) => return Err(held(recall.backend.as_ref())),
         (Because::Kept, Some(its)) => {
@@ -118,6 +122,9 @@ pub(super) fn remember(
     let (Some(sticky), Some(key)) = (pool.sticky, assigned.or(recall.key)) else {
         return;
     };
+    if recall.stays {
+        return;
+    }
     if sticky.clients == StickyClients::All || outlives(connect) {
         world.memory.learn(&key, &opened.backend.name, session);
     } else if wish(connect) == Wish::Anew && recall.is_with(&opened.backend) {

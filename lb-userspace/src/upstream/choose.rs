@@ -29,6 +29,8 @@ pub struct Choice<'p> {
 pub enum Because {
     /// By `balance` alone.
     Balanced,
+    /// By `balance`, for this once: the backend it was remembered with is full.
+    Elsewhere,
     /// No one is tried: the backend that has the session may soon be back.
     Held,
     /// No other is tried: the backend that has the session may be away for no more than a moment.
@@ -43,6 +45,7 @@ impl Because {
     pub fn label(self) -> &'static str {
         match self {
             Self::Balanced => "balanced",
+            Self::Elsewhere => "elsewhere",
             Self::Held => "held",
             Self::Kept => "kept",
             Self::Replaced => "replaced",
@@ -127,6 +130,8 @@ impl Pool {
                 because: Because::Held,
                 candidates: Vec::new(),
             },
+            // Nothing but room is missing there, so the session is worth coming back to.
+            Err(Unavailable::Full) if wish == Wish::Resume => balanced(Because::Elsewhere),
             Err(_) => balanced(Because::Replaced),
         }
     }

@@ -228,6 +228,26 @@ fn a_client_waits_for_a_backend_that_only_clients_miss() {
 }
 
 #[test]
+fn a_client_of_a_full_backend_goes_elsewhere_only_for_this_once() {
+    let pool = pool(Balance::First, &[1, 1, 1]);
+    let now = Instant::now();
+    pool.backends[2].limit(NonZeroU32::new(1), None);
+    let place = pool.backends[2].expect().unwrap();
+
+    assert_eq!(
+        choice(&pool, Wish::Resume, now),
+        (Because::Elsewhere, vec![0, 1])
+    );
+    // It gives up what it would come back for.
+    assert_eq!(
+        choice(&pool, Wish::Anew, now),
+        (Because::Replaced, vec![0, 1])
+    );
+    drop(place);
+    assert_eq!(choice(&pool, Wish::Resume, now), (Because::Kept, vec![2]));
+}
+
+#[test]
 fn a_client_does_not_return_to_a_backend_that_gets_none() {
     for wanted in [Wanted::Draining, Wanted::Disabled] {
         let pool = pool(Balance::First, &[1, 1, 1]);
