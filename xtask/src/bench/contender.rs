@@ -51,13 +51,12 @@ impl Contender {
             Self::Forward => {
                 !matches!(cell.disturbance, Disturbance::Reload | Disturbance::Restart)
             }
-            Self::SluiceSplice => cell.place == Place::Remote,
             Self::SluiceSockmap => cell.place == Place::Local,
             Self::HaproxyOne => matches!(
                 cell.scenario,
                 Scenario::Rtt | Scenario::Bulk | Scenario::Connect | Scenario::Local
             ),
-            Self::SluiceCopy | Self::Haproxy | Self::Nginx => true,
+            Self::SluiceSplice | Self::SluiceCopy | Self::Haproxy | Self::Nginx => true,
         };
         all.into_iter().filter(takes_part).collect()
     }
