@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::thread;
 
-use harness::bed::{Bed, Family};
+use harness::bed::{Bed, COPY, Family};
 use harness::bpftool::Pins;
 use harness::client::Client;
 use harness::daemon::Daemon;
@@ -113,4 +113,61 @@ fn connections_in_the_kernel_count_for_the_fewest_connections() {
             assert_eq!(status["backends"][n]["connections"], due, "{status:#}");
         }
     }
+}
+
+#[test]
+fn clients_that_stay_for_a_while_are_shared_by_weight_where_load_decides() {
+    // Ten thousand at a time are more than this process has descriptors for.
+    const WAVES: u64 = 2;
+    const AT_A_TIME: u32 = 5_000;
+    const THREADS: u32 = 4;
+    // The first of these listeners is spliced, the second copies.
+    for (algorithm, port) in [
+        ("least_connections", 1883),
+        ("least_connections", 1884),
+        ("random", 1883),
+        ("random", 1884),
+    ] {
+        let mut bed = need!(Bed::new(Family::V4));
+        let at = |port| SocketAddr::new(bed.family.broker().ip(), port);
+        let echo = |port| bed.topology.broker.run(|| Echo::start_at(at(port)));
+        let brokers = [echo(1001), echo(1002), echo(1003)];
+        let setup = Setup::new()
+            .bind(&[bed.family.balancer()])
+            .pool(&format!("balance = {algorithm:?}"))
+            .with_kernel(need!(Pins::new()))
+            .kernel(r#"interfaces = ["clients", "brokers"]"#);
+        bed.setup = weighted(setup, &brokers).more(COPY);
+        let daemon = bed.start();
+
+        for _ in 0..WAVES {
+            let clients = open_beside(&bed, port, THREADS, AT_A_TIME / THREADS);
+            assert_eq!(daemon.connections(), u64::from(AT_A_TIME));
+            drop(clients);
+            wait::until("they have gone", || daemon.connections() == 0);
+        }
+
+        let what = format!("{algorithm} at {port}");
+        let all = WAVES * u64::from(AT_A_TIME);
+        assert_shared(&daemon, all, &what);
+        let spliced = daemon.chosen("eligible");
+        assert_eq!(spliced * 2 > all, port == 1883, "{what}: {spliced}");
+    }
+}
+
+/// Opens as many clients in each of some threads.
+fn open_beside(bed: &Bed, port: u16, threads: u32, each: u32) -> Vec<Client> {
+    let open = |thread| {
+        move || -> Vec<Client> {
+            let ids = (0..each).map(|n| format!("device-{thread}-{n}"));
+            ids.map(|id| bed.open_at(port, &id)).collect()
+        }
+    };
+    thread::scope(|scope| {
+        let opening: Vec<_> = (0..threads).map(|n| scope.spawn(open(n))).collect();
+        let opened = opening.into_iter();
+        opened
+            .flat_map(|thread| thread.join().expect("all are accepted"))
+            .collect()
+    })
 }
