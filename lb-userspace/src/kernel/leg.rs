@@ -25,7 +25,7 @@ const SACK: u8 = 2;
 const ECN: u8 = 8;
 
 /// `struct tcp_info` of `linux/tcp.h`, as far as it is used.
-const INFO_BYTES: usize = 136;
+const INFO_BYTES: usize = 148;
 
 /// How a leg stands at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,14 +96,15 @@ pub fn silence(socket: &TcpStream) -> io::Result<Duration> {
 }
 
 impl Leg {
-    /// Reads all numbers of one moment.
+    /// Reads all numbers of one moment; `taken` bytes have been read from the socket so far, and
+    /// nobody writes to it meanwhile.
     ///
     /// # Errors
     ///
     /// `EPERM` without `CAP_NET_ADMIN`, or the connection is gone.
-    pub fn read(socket: &TcpStream) -> io::Result<Self> {
+    pub fn read(socket: &TcpStream, taken: usize) -> io::Result<Self> {
         sys::set_tcp_option(socket, libc::TCP_REPAIR, REPAIR_ON)?;
-        let leg = Self::read_in_repair(socket);
+        let leg = Self::read_in_repair(socket, taken);
         sys::set_tcp_option(socket, libc::TCP_REPAIR, REPAIR_OFF_NO_WP)?;
         // Leaving took this from the socket, and without it nobody can listen on its address again
         // while it lingers.
@@ -111,29 +112,44 @@ impl Leg {
         leg
     }
 
-    fn read_in_repair(socket: &TcpStream) -> io::Result<Self> {
+    fn read_in_repair(socket: &TcpStream, taken: usize) -> io::Result<Self> {
         sys::set_tcp_option(socket, libc::TCP_REPAIR_QUEUE, SEND_QUEUE)?;
         let next_send = queue_sequence(socket)?;
-        let unacknowledged = sys::unacknowledged(socket)?;
         sys::set_tcp_option(socket, libc::TCP_REPAIR_QUEUE, RECEIVE_QUEUE)?;
         let mut next_receive = queue_sequence(socket)?;
         loop {
             let info = sys::tcp_option::<INFO_BYTES>(socket, libc::TCP_INFO)?;
-            let before = std::mem::replace(&mut next_receive, queue_sequence(socket)?);
-            if before != next_receive {
-                // A segment arrived in between, and the count below is not of the same moment.
-                continue;
+            // `tcpi_bytes_received`, of which sequence space has the low 32 bits.
+            let received = word(&info, 128);
+            // What is taken had been received before: if there is no more, then there was none when
+            // the number was read, and both are of the same moment.
+            if received as usize != taken {
+                let before = std::mem::replace(&mut next_receive, queue_sequence(socket)?);
+                if before != next_receive {
+                    // A segment arrived in between.
+                    continue;
+                }
             }
+            let unacknowledged = if is_all_acknowledged(&info) {
+                0
+            } else {
+                sys::unacknowledged(socket)?
+            };
             return Ok(Self {
                 next_send,
                 first_unacknowledged: next_send.wrapping_sub(unacknowledged),
                 next_receive,
-                // `tcpi_bytes_received`, of which sequence space has the low 32 bits.
-                first_receive: next_receive.wrapping_sub(word(&info, 128)),
+                first_receive: next_receive.wrapping_sub(received),
                 agreed: Agreed::parse(&info),
             });
         }
     }
+}
+
+/// Whether no segment is on its way, and nothing waits to be sent.
+fn is_all_acknowledged(info: &[u8; INFO_BYTES]) -> bool {
+    // `tcpi_unacked` and `tcpi_notsent_bytes`.
+    word(info, 24) == 0 && word(info, 144) == 0
 }
 
 /// Whether the peer has not acknowledged all that was written to a socket, a FIN included.
@@ -166,4 +182,46 @@ fn word(info: &[u8; INFO_BYTES], at: usize) -> u32 {
     let mut bytes = [0; 4];
     bytes.copy_from_slice(&info[at..at + 4]);
     u32::from_ne_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::Leg;
+
+    /// The numbers of both ends, the first of which has written 5 bytes, and of which the second has
+    /// read `taken`; nothing where this takes a right that the test has not.
+    async fn legs_after(taken: usize) -> Option<[Leg; 2]> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (mut ours, (mut theirs, _)) = (ours.unwrap(), theirs.unwrap());
+        ours.write_all(b"bytes").await.unwrap();
+        theirs.readable().await.unwrap();
+        theirs.read_exact(&mut vec![0; taken]).await.unwrap();
+        let read = |socket, taken| match Leg::read(socket, taken) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
+            leg => Some(leg.unwrap()),
+        };
+        Some([read(&ours, 0)?, read(&theirs, taken)?])
+    }
+
+    #[tokio::test]
+    async fn both_ends_agree_on_the_numbers_whatever_has_been_read() {
+        for taken in [0, 3, 5] {
+            let Some([ours, theirs]) = legs_after(taken).await else {
+                // Not without CAP_NET_ADMIN.
+                return;
+            };
+
+            assert_eq!(ours.next_send, theirs.next_receive, "{taken} read");
+            assert_eq!(ours.next_send, theirs.first_receive.wrapping_add(5));
+            assert_eq!(theirs.next_send, ours.first_receive);
+            assert_eq!(theirs.first_unacknowledged, ours.next_receive);
+        }
+    }
 }

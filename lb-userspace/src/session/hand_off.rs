@@ -119,9 +119,17 @@ fn facts(client: &TcpStream, session: &Session, world: &World) -> io::Result<(Fa
         None => [broker.local_addr()?, broker.peer_addr()?],
     };
     let [client_peer, client_local] = session.addresses;
-    let (from, client_open) = end(client, [client_peer, client_local], 0)?;
-    let written = session.connect_bytes as u64;
-    let (to, broker_open) = end(broker, [broker_peer, broker_local], written)?;
+    let Pending {
+        to_broker,
+        to_client,
+    } = &session.pending;
+    let asked = session.connect_bytes;
+    let [up, down] = [
+        (asked + to_broker.len(), 0),
+        (to_client.len(), asked as u64),
+    ];
+    let (from, client_open) = end(client, [client_peer, client_local], up)?;
+    let (to, broker_open) = end(broker, [broker_peer, broker_local], down)?;
     let [from_client, from_broker] = [&from, &to].map(|end| {
         let key = arriving(end.peer, end.local);
         let take = |tables: &mut Tables| tables.take_handshake(&key);
@@ -142,15 +150,16 @@ fn facts(client: &TcpStream, session: &Session, world: &World) -> io::Result<(Fa
     Ok((facts, Legs([from, to])))
 }
 
-/// One leg, between a peer and this host, and whether the kernel half can reach the peer.
+/// One leg, between a peer and this host, and whether the kernel half can reach the peer; so many bytes
+/// have been read from its socket, and written to it.
 fn end(
     socket: &TcpStream,
     [peer, local]: [SocketAddr; 2],
-    written: u64,
+    (taken, written): (usize, u64),
 ) -> io::Result<(End, bool)> {
     let way = route::to(peer.ip(), Some(local.ip()))?;
     let end = End {
-        leg: Leg::read(socket)?,
+        leg: Leg::read(socket, taken)?,
         peer: canonical(peer),
         local: canonical(local),
         interface: way.interface,
