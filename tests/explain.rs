@@ -57,6 +57,49 @@ fn says_where_a_client_goes_and_how_many_would_move() {
     let third = asked(&setup, &["simulate", "--weight", "a=2"]);
     let share = third["moved"].as_u64().expect("it counts");
     assert!((1_467..=1_867).contains(&share), "{third:#}");
+    // One of three takes a third from each, one of twice the weight a half.
+    for (added, moves) in [("d", 3_133..=3_533), ("d=2", 4_800..=5_200)] {
+        let told = asked(&setup, &["simulate", "--add", added, "--pool", "brokers"]);
+        let share = told["moved"].as_u64().expect("it counts");
+        assert!(moves.contains(&share), "{told:#}");
+        assert_eq!(told["pool"], "brokers");
+    }
+    for (arguments, wanted) in [
+        (
+            ["--add", "d"].as_slice(),
+            "there are several pools: name one by --pool",
+        ),
+        (
+            &["--add", "a", "--pool", "brokers"],
+            "pool `brokers` has `a` already",
+        ),
+        (&["--add", "d", "--pool", "none"], "there is no pool `none`"),
+        (&["--add", "d=0"], "a weight from 1 to 256"),
+        (&["--add", "d=257"], "a weight is from 0 to 256"),
+        (
+            &["--remove", "a", "--pool", "brokers"],
+            "cannot be used with",
+        ),
+    ] {
+        let output = daemon.sluice(&[&["simulate"], arguments].concat());
+        assert!(!output.status.success(), "{arguments:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(wanted), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn nobody_belongs_anywhere_where_load_decides() {
+    let setup = Setup::new()
+        .pool(r#"balance = "least_connections""#)
+        .backend("a", refusing());
+    let daemon = setup.start();
+
+    let output = daemon.sluice(&["simulate", "--add", "b"]);
+
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("does not go by client id"), "{said}");
 }
 
 #[test]

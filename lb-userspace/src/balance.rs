@@ -94,6 +94,17 @@ impl Balancer {
         }
     }
 
+    /// The same with another member, behind the others and no backup, for balancers with a
+    /// [`Self::home`]; turns have no place for it.
+    pub fn with_member(&self, name: &str) -> Self {
+        let mut grown = self.clone();
+        grown.tiers.push(Tier::Primary);
+        if let By::ClientId(rendezvous) | By::Source(rendezvous) = &mut grown.by {
+            rendezvous.push(name);
+        }
+        grown
+    }
+
     /// Whether a client that comes back is sent to where it was, if nothing else has changed.
     pub fn goes_by_client(&self) -> bool {
         match self.by {

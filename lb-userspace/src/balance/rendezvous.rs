@@ -14,10 +14,14 @@ pub struct Rendezvous {
 
 impl Rendezvous {
     pub(super) fn new(members: &[Member]) -> Self {
-        let seed = |member: &Member| xxh3_64_with_seed(member.name.as_bytes(), 0);
         Self {
-            seeds: members.iter().map(seed).collect(),
+            seeds: members.iter().map(|member| seed(&member.name)).collect(),
         }
+    }
+
+    /// Adds a member behind the others.
+    pub(super) fn push(&mut self, name: &str) {
+        self.seeds.push(seed(name));
     }
 
     pub(super) fn order(&self, key: &[u8], among: &[Eligible]) -> Vec<usize> {
@@ -29,6 +33,10 @@ impl Rendezvous {
         scores.sort_by(|(a, _), (b, _)| b.total_cmp(a));
         scores.into_iter().map(|(_, index)| index).collect()
     }
+}
+
+fn seed(name: &str) -> u64 {
+    xxh3_64_with_seed(name.as_bytes(), 0)
 }
 
 /// A hash as a number between 0 and 1, both excluded.

@@ -60,30 +60,75 @@ impl Explain {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "thought", required = true, multiple = false)]
+#[group(skip)]
 pub(super) struct Simulate {
+    #[command(flatten)]
+    change: Change,
+    /// The pool to add to, where there are several
+    #[arg(long, value_name = "POOL", conflicts_with_all = ["remove", "weight"])]
+    pool: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "thought", required = true, multiple = false)]
+struct Change {
+    /// As if there were another backend, of weight 1 if nothing else is said
+    #[arg(long, value_name = "BACKEND[=WEIGHT]", value_parser = added)]
+    add: Option<Weighted>,
     /// As if this backend were removed
     #[arg(long, value_name = "BACKEND")]
     remove: Option<String>,
     /// As if this backend had another weight, 0 to 256
     #[arg(long, value_name = "BACKEND=WEIGHT", value_parser = weighted)]
-    weight: Option<Thought>,
+    weight: Option<Weighted>,
 }
 
-fn weighted(text: &str) -> Result<Thought, String> {
+#[derive(Debug, Clone)]
+struct Weighted {
+    backend: String,
+    weight: u16,
+}
+
+fn weighted(text: &str) -> Result<Weighted, String> {
     let (backend, weight) = text.rsplit_once('=').ok_or("write it like broker-1=2")?;
     let weight = weight.parse().ok().filter(|weight| *weight <= 256);
-    Ok(Thought {
+    Ok(Weighted {
         backend: backend.to_owned(),
         weight: weight.ok_or("a weight is from 0 to 256")?,
     })
 }
 
+fn added(text: &str) -> Result<Weighted, String> {
+    if !text.contains('=') {
+        let backend = text.to_owned();
+        return Ok(Weighted { backend, weight: 1 });
+    }
+    let added = weighted(text)?;
+    if added.weight == 0 {
+        return Err("one that is added has a weight from 1 to 256".to_owned());
+    }
+    Ok(added)
+}
+
 impl Simulate {
     /// None where nothing is to change, which the command line does not let through.
     pub(super) fn thought(self) -> Option<Thought> {
-        let removed = |backend| Thought { backend, weight: 0 };
-        self.weight.or_else(|| self.remove.map(removed))
+        let Self { change, pool } = self;
+        let Change {
+            add,
+            remove,
+            weight,
+        } = change;
+        if let Some(Weighted { backend, weight }) = add {
+            return Some(Thought::Add {
+                pool,
+                backend,
+                weight,
+            });
+        }
+        let removed = |backend| Weighted { backend, weight: 0 };
+        let Weighted { backend, weight } = weight.or_else(|| remove.map(removed))?;
+        Some(Thought::Weigh { backend, weight })
     }
 }
 

@@ -42,10 +42,19 @@ pub struct Skipped {
 
 /// A change of a pool that is only thought of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Thought {
-    pub backend: String,
-    /// 0 to 256; 0 is as if the backend were removed.
-    pub weight: u16,
+pub enum Thought {
+    /// Another backend, in the pool of this name, or in the only one.
+    Add {
+        pool: Option<String>,
+        backend: String,
+        /// 1 to 256.
+        weight: u16,
+    },
+    Weigh {
+        backend: String,
+        /// 0 to 256; 0 is as if the backend were removed.
+        weight: u16,
+    },
 }
 
 /// What the change would do.

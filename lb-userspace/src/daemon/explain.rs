@@ -1,12 +1,13 @@
 //! Answers where a client would go, and who would move, without doing anything.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use lb_common::client::ClientKey;
 use lb_common::text;
 use tokio::time::Instant;
 
-use crate::balance::{Load, Subject};
+use crate::balance::{Balancer, Load, Subject};
 use crate::control::explain::{Explanation, Question, Simulation, Skipped, Thought};
 use crate::kernel::tables::Tables;
 use crate::mqtt::Version;
@@ -98,21 +99,26 @@ pub(super) fn simulate(
     thought: &Thought,
 ) -> Result<Simulation, String> {
     let now = world.snapshot();
-    let place = |pool: &Pool| {
-        pool.backends
-            .iter()
-            .position(|one| one.name == thought.backend)
+    let (pool, after) = match thought {
+        Thought::Add {
+            pool,
+            backend,
+            weight,
+        } => add(&now.pools, pool.as_deref(), backend, *weight)?,
+        Thought::Weigh { backend, weight } => weigh(&now.pools, backend, *weight)?,
     };
-    let found = now.pools.iter().find_map(|pool| Some((pool, place(pool)?)));
-    let (pool, index) =
-        found.ok_or_else(|| format!("there is no backend `{}`", thought.backend))?;
     if pool.balancer.goes_by_address() {
         let why = "goes by address, and where clients come from is not known here";
         return Err(format!("pool `{}` {why}", pool.name));
     }
-    let before = pool.loads(Instant::now());
-    let mut after = before.clone();
-    after[index].share = u32::from(thought.weight.min(256)) * 1000;
+    if !pool.balancer.goes_by_client() {
+        let why = "does not go by client id, so that no client belongs to a backend";
+        return Err(format!("pool `{}` {why}", pool.name));
+    }
+    let before = Arrangement {
+        balancer: pool.balancer.clone(),
+        loads: pool.loads(Instant::now()),
+    };
 
     let mut ids = tables.map_or_else(Vec::new, |tables| clients_of(pool, tables));
     let of_clients = !ids.is_empty();
@@ -122,9 +128,10 @@ pub(super) fn simulate(
     let mut moved = 0;
     for id in &ids {
         let remembered = session::recall(pool, id, world).backend;
-        let home = |loads: &[Load]| home(pool, id, remembered.as_deref(), loads);
+        let home = |arrangement: &Arrangement| arrangement.home(pool, id, remembered.as_deref());
         let (Some(from), to) = (home(&before), home(&after)) else {
-            let why = "does not go by client id, so that no client belongs to a backend";
+            let why =
+                "has a client that no backend may have now, as all are down or at their bound";
             return Err(format!("pool `{}` {why}", pool.name));
         };
         moved += u64::from(to != Some(from));
@@ -137,20 +144,77 @@ pub(super) fn simulate(
     })
 }
 
-/// The backend that a client has its session on, else belongs to.
-fn home(pool: &Pool, id: &str, remembered: Option<&str>, loads: &[Load]) -> Option<usize> {
-    let its = pool
-        .backends
-        .iter()
-        .position(|one| Some(one.name.as_str()) == remembered);
-    let its = its.filter(|its| loads[*its].share > 0);
-    its.or_else(|| {
-        let subject = Subject {
-            client_id: id,
-            address: IpAddr::from(Ipv4Addr::UNSPECIFIED),
-        };
-        pool.balancer.home(subject, loads)
-    })
+/// The backends of a pool, as they are or might be.
+#[derive(Debug)]
+struct Arrangement {
+    balancer: Balancer,
+    loads: Vec<Load>,
+}
+
+fn share(weight: u16) -> u32 {
+    u32::from(weight.min(256)) * 1000
+}
+
+/// A pool, and what it would be with another backend.
+fn add<'p>(
+    pools: &'p [Arc<Pool>],
+    name: Option<&str>,
+    backend: &str,
+    weight: u16,
+) -> Result<(&'p Pool, Arrangement), String> {
+    let pool = match (name, pools) {
+        (Some(name), _) => pools.iter().find(|pool| pool.name == name),
+        (None, [only]) => Some(only),
+        (None, _) => return Err("there are several pools: name one by --pool".to_owned()),
+    };
+    let pool = pool.ok_or_else(|| format!("there is no pool `{}`", name.unwrap_or_default()))?;
+    if pool.backends.iter().any(|one| one.name == backend) {
+        let remedy = "say by --weight what another weight would do";
+        return Err(format!(
+            "pool `{}` has `{backend}` already: {remedy}",
+            pool.name
+        ));
+    }
+    let mut loads = pool.loads(Instant::now());
+    loads.push(Load {
+        share: share(weight),
+        connections: 0,
+    });
+    let balancer = pool.balancer.with_member(backend);
+    Ok((pool, Arrangement { balancer, loads }))
+}
+
+/// The pool of a backend, and what it would be if that had another weight.
+fn weigh<'p>(
+    pools: &'p [Arc<Pool>],
+    backend: &str,
+    weight: u16,
+) -> Result<(&'p Pool, Arrangement), String> {
+    let place = |pool: &Pool| pool.backends.iter().position(|one| one.name == backend);
+    let found = pools.iter().find_map(|pool| Some((pool, place(pool)?)));
+    let (pool, index) = found.ok_or_else(|| format!("there is no backend `{backend}`"))?;
+    let mut loads = pool.loads(Instant::now());
+    loads[index].share = share(weight);
+    let balancer = pool.balancer.clone();
+    Ok((pool, Arrangement { balancer, loads }))
+}
+
+impl Arrangement {
+    /// The backend that a client has its session on, else belongs to.
+    fn home(&self, pool: &Pool, id: &str, remembered: Option<&str>) -> Option<usize> {
+        let its = pool
+            .backends
+            .iter()
+            .position(|one| Some(one.name.as_str()) == remembered);
+        let its = its.filter(|its| self.loads[*its].share > 0);
+        its.or_else(|| {
+            let subject = Subject {
+                client_id: id,
+                address: IpAddr::from(Ipv4Addr::UNSPECIFIED),
+            };
+            self.balancer.home(subject, &self.loads)
+        })
+    }
 }
 
 /// Ids of clients that are there; of those that are too long to be shown whole nothing is known.
