@@ -2,20 +2,24 @@
 
 #![cfg(test)]
 
+use std::collections::HashMap;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use harness::bed::{Bed, COPY, Family};
 use harness::bpftool::Pins;
+use harness::broker::{self, Broker};
 use harness::client::Client;
 use harness::daemon::Daemon;
 use harness::echo::Echo;
-use harness::need;
 use harness::setup::Setup;
 use harness::shape::Shape;
 use harness::wait;
 use harness::wire::{Connect, Version};
+use harness::{namespace, need};
 
 const WEIGHTS: [u64; 3] = [1, 1, 2];
 
@@ -170,4 +174,86 @@ fn open_beside(bed: &Bed, port: u16, threads: u32, each: u32) -> Vec<Client> {
             .flat_map(|thread| thread.join().expect("all are accepted"))
             .collect()
     })
+}
+
+/// Where each client has been last, by its id.
+type Homes = Arc<Mutex<HashMap<Vec<u8>, usize>>>;
+
+/// A broker that notes who comes; its clients have ids of [`ID_BYTES`].
+fn noting(number: usize, homes: &Homes) -> Broker {
+    let homes = Arc::clone(homes);
+    Broker::start(move |mut stream| {
+        let connect = broker::accept(&mut stream);
+        let id = connect[connect.len() - ID_BYTES..].to_vec();
+        homes
+            .lock()
+            .expect("nobody fails with it")
+            .insert(id, number);
+        // Whoever goes may do so in any way.
+        io::copy(&mut stream, &mut io::sink()).unwrap_or_default();
+    })
+}
+
+const ID_BYTES: usize = 8;
+
+/// Where clients go who come one after the other.
+fn go_home(daemon: &Daemon, homes: &Homes, clients: u32) -> HashMap<Vec<u8>, usize> {
+    for n in 0..clients {
+        let connect = Connect::new(Version::V3_1_1, &format!("{n:0ID_BYTES$}"));
+        drop(Client::open(daemon.address(), &connect));
+    }
+    let homes = homes.lock().expect("nobody fails with it").clone();
+    assert_eq!(homes.len(), clients as usize);
+    homes
+}
+
+#[test]
+fn a_backend_more_or_less_moves_its_part_and_no_other() {
+    const CLIENTS: u32 = 2000;
+    need!(namespace::enter_new());
+    for (path, because) in [("auto", "eligible"), ("copy", "configured")] {
+        let homes = Homes::default();
+        let brokers = [0, 1, 2, 3].map(|number| noting(number, &homes));
+        let with = |setup: Setup, numbers: Range<usize>| {
+            numbers.fold(setup, |setup, n| {
+                setup.backend(&format!("broker-{n}"), brokers[n].address())
+            })
+        };
+        let none = Setup::new()
+            .pool(r#"balance = "client_id""#)
+            .listener(&format!("datapath = {path:?}"))
+            .with_kernel(need!(Pins::new()));
+        let setup = with(none, 0..3);
+        let daemon = setup.start();
+
+        let three = go_home(&daemon, &homes, CLIENTS);
+        with(setup.clone(), 3..4).write_config();
+        daemon.reload();
+        let four = go_home(&daemon, &homes, CLIENTS);
+        with(setup.clone().without_backends(), 1..4).write_config();
+        daemon.reload();
+        let others = go_home(&daemon, &homes, CLIENTS);
+
+        let moved = |from: &HashMap<_, usize>, to: &HashMap<_, usize>| {
+            let pairs = from.iter().map(|(id, home)| (*home, to[id]));
+            pairs.filter(|(old, new)| old != new).collect::<Vec<_>>()
+        };
+        let came = moved(&three, &four);
+        assert!(came.iter().all(|(_, new)| *new == 3), "only to the new one");
+        assert!(
+            (400..=600).contains(&came.len()),
+            "{} of a quarter",
+            came.len()
+        );
+        let went = moved(&four, &others);
+        assert!(
+            went.iter().all(|(old, _)| *old == 0),
+            "only from the old one"
+        );
+        let had = four.values().filter(|home| **home == 0).count();
+        assert_eq!(went.len(), had, "all of them");
+        assert!((400..=600).contains(&had), "{had} of a quarter");
+        let chosen = daemon.chosen(because);
+        assert!(chosen > u64::from(CLIENTS), "{path}: {}", daemon.status());
+    }
 }
