@@ -58,8 +58,10 @@ fn a_bad_file_changes_nothing_and_every_mistake_is_told() {
     ];
     let impossible = [
         good.clone() + &listener("taken", elsewhere),
-        good.replace(&echo.address.to_string(), "nowhere.invalid:1883")
-            .replace("name = \"echo\"", "name = \"other\""),
+        good.replace(
+            "name = \"echo\"",
+            "name = \"echo\"\nsource_addresses = [\"192.0.2.77\"]",
+        ),
     ];
 
     for text in &at_fault {
@@ -78,7 +80,7 @@ fn a_bad_file_changes_nothing_and_every_mistake_is_told() {
         assert_eq!(told.status.code(), Some(1), "{text}");
         let failed = &daemon.status()["reload"]["outcome"]["failed"];
         let failed = failed.as_str().expect("it says why").to_owned();
-        let about = ["`taken`", "`other`"];
+        let about = ["`taken`", "`192.0.2.77`"];
         assert!(about.iter().any(|name| failed.contains(name)), "{failed}");
     }
 
