@@ -6,12 +6,14 @@ use std::net::{Shutdown, TcpStream};
 use harness::bed::Family;
 use harness::broker::reset;
 use harness::client::Client;
-use harness::ends::{pass, talk};
+use harness::ends::{expect_reset, pass, talk};
+use harness::namespace::Topology;
 use harness::need;
+use harness::shape::Shape;
 use harness::stream::expect_end;
 use harness::wait::uninterrupted;
 
-use crate::Ground;
+use crate::{Ground, connect};
 
 /// Runs `close` on a connection of each family, and expects it to be forgotten.
 fn forgets(close: impl Fn(Client, TcpStream)) -> Result<(), String> {
@@ -123,4 +125,40 @@ fn nothing_is_lost_right_before_the_end() {
         });
     }
     ground.until_forgotten();
+}
+
+#[test]
+fn a_client_that_falls_silent_is_given_up_and_no_other() {
+    for family in Family::BOTH {
+        let change = |setup: harness::setup::Setup| setup.limits(r#"idle_margin = "1s""#);
+        let ground = need!(Ground::with(need!(Topology::new()), None, family, change));
+        let (talker, its_broker) = ground.open("talker");
+        let quiet = connect("quiet").keep_alive(1);
+        let client = ground.bed.introduce(Shape::default(), &quiet);
+        let broker = ground.accepted();
+        talk(&client, &broker);
+
+        expect_reset(&client.0);
+        expect_reset(&broker);
+
+        talk(&talker, &its_broker);
+        assert_eq!(ground.daemon.status()["sockmap"]["moved"]["idle"], 1);
+        drop((talker, its_broker));
+        ground.until_forgotten();
+    }
+}
+
+#[test]
+fn a_client_of_a_backend_that_is_drained_is_let_go() {
+    for family in Family::BOTH {
+        let ground = need!(Ground::new(family));
+        let (client, broker) = ground.open("only");
+        talk(&client, &broker);
+
+        ground.daemon.told(&["drain", "broker"]);
+
+        expect_end(&client.0);
+        expect_end(&broker);
+        ground.until_forgotten();
+    }
 }

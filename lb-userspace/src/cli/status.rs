@@ -158,8 +158,8 @@ impl Table<'_> {
         writeln!(
             f,
             "sockmap   {connections} connections; {} bytes moved from clients, {} from brokers; \
-             {held_back} times held back, {aborted} aborted",
-            moved.from_clients, moved.from_brokers
+             {held_back} times held back, {aborted} aborted, {} idle too long",
+            moved.from_clients, moved.from_brokers, moved.idle
         )
     }
 

@@ -88,7 +88,7 @@ impl Agreed {
 /// # Errors
 ///
 /// The socket is not a TCP socket any more.
-pub fn silence(socket: &TcpStream) -> io::Result<Duration> {
+pub fn silence(socket: &impl AsFd) -> io::Result<Duration> {
     let info: [u8; INFO_BYTES] = sys::tcp_option(socket, libc::TCP_INFO)?;
     // `tcpi_last_data_recv` and `tcpi_last_ack_recv`, in milliseconds.
     let silence = word(&info, 52).min(word(&info, 56));

@@ -11,6 +11,7 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
@@ -114,7 +115,7 @@ pub async fn relay(
 }
 
 /// Ends when nothing has come from a client for as long as `idle` allows.
-async fn silent(client: &TcpStream, idle: Option<Duration>) {
+pub(super) async fn silent(client: &impl AsFd, idle: Option<Duration>) {
     let Some(idle) = idle else {
         return std::future::pending().await;
     };

@@ -55,11 +55,20 @@ pub struct Pair {
     pub broker: tokio::net::TcpStream,
 }
 
-/// Relays until both streams have ended, or the session is told to end; counts as it goes.
+/// What ends a session that has not failed.
+enum Over {
+    Ended,
+    Told(Because),
+    Silence,
+}
+
+/// Relays until both streams have ended, the session is told to end, or nothing has come from the
+/// client for as long as `idle` allows; counts as it goes.
 pub async fn relay(
     legs: Legs,
     Pair { client, broker }: Pair,
     pending: Pending,
+    idle: Option<Duration>,
     tallies: &Tallies<'_>,
     carried: Option<&Carried>,
 ) {
@@ -74,20 +83,18 @@ pub async fn relay(
     ];
     let mut relay = Relay {
         legs,
-        sockets,
+        sockets: &sockets,
         streams,
     };
     let result = tokio::select! {
-        ended = relay.run() => ended.map(|()| None),
-        because = copy::told(carried) => Ok(Some(because)),
+        ended = relay.run() => ended.map(|()| Over::Ended),
+        because = copy::told(carried) => Ok(Over::Told(because)),
+        () = copy::silent(&sockets[0], idle) => Ok(Over::Silence),
     };
     tallies.moved.from_client.add(relay.legs.moved(0).carried);
     tallies.moved.from_broker.add(relay.legs.moved(1).carried);
-    let Relay {
-        legs,
-        sockets: [client, broker],
-        streams,
-    } = relay;
+    let Relay { legs, streams, .. } = relay;
+    let [client, broker] = sockets;
     match result {
         Err(error) => {
             legs.sockmap().aborted.add(1);
@@ -95,9 +102,19 @@ pub async fn relay(
             reset(&client);
             reset(&broker);
         }
-        Ok(told) => {
+        Ok(Over::Silence) => {
+            tallies.moved.idle.add(1);
+            tracing::debug!("client is silent, and taken for lost");
+            reset(&client);
+            reset(&broker);
+        }
+        Ok(Over::Told(because)) => {
             drop(legs);
-            part(client, broker, told, streams[0].end).await;
+            part(client, broker, Some(because), streams[0].end).await;
+        }
+        Ok(Over::Ended) => {
+            drop(legs);
+            part(client, broker, None, streams[0].end).await;
         }
     }
 }
@@ -123,13 +140,13 @@ async fn part(client: TcpStream, broker: TcpStream, told: Option<Because>, up: O
 }
 
 #[derive(Debug)]
-struct Relay<'a> {
+struct Relay<'s, 't> {
     legs: Legs,
-    sockets: [TcpStream; 2],
-    streams: [Stream<'a>; 2],
+    sockets: &'s [TcpStream; 2],
+    streams: [Stream<'t>; 2],
 }
 
-impl Relay<'_> {
+impl Relay<'_, '_> {
     async fn run(&mut self) -> io::Result<()> {
         let mut pause = FIRST_LOOK;
         let mut progress = (u64::MAX, time::Instant::now());

@@ -45,7 +45,7 @@ pub(super) async fn carry(
                 moved: &world.moved,
             };
             let pair = Pair { client, broker };
-            let relay = sockmap::relay(legs, pair, pending, &tallies, carried.as_ref());
+            let relay = sockmap::relay(legs, pair, pending, idle, &tallies, carried.as_ref());
             Box::pin(relay).await;
         }
         None => {

@@ -79,7 +79,7 @@ impl<'a> Stream<'a> {
     }
 }
 
-impl Relay<'_> {
+impl Relay<'_, '_> {
     /// Does for a stream what can be done without waiting.
     pub(super) fn step(&mut self, from: usize) -> io::Result<Wait> {
         for _ in 0..TURN {
