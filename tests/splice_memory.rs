@@ -180,10 +180,14 @@ fn what_brokers_do_not_read_stays_with_clients_on_splice() {
 
 #[test]
 fn what_brokers_do_not_read_stays_with_clients_on_copy() {
-    need!(attack(Family::V4, "copy", ["copy", "configured"]));
+    for family in Family::BOTH {
+        need!(attack(family, "copy", ["copy", "configured"]));
+    }
 }
 
 #[test]
 fn what_brokers_do_not_read_stays_with_clients_on_sockmap() {
-    need!(attack(Family::V4, "sockmap", ["sockmap", "configured"]));
+    for family in Family::BOTH {
+        need!(attack(family, "sockmap", ["sockmap", "configured"]));
+    }
 }
