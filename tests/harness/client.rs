@@ -11,6 +11,10 @@ use nix::sys::socket::{
 use crate::wait::PATIENCE;
 use crate::wire::{self, Connect};
 
+/// Bytes of the receive buffer of a client with a narrow window. With the least that the kernel has,
+/// segments find no room for what comes with them, and are sent again ever more seldom.
+const NARROW: usize = 4096;
+
 /// A TCP connection; closed when dropped.
 #[derive(Debug)]
 pub struct Client(pub TcpStream);
@@ -22,7 +26,7 @@ impl Client {
         Self::over(stream.unwrap_or_else(|error| panic!("{address}: {error}")))
     }
 
-    /// The same by IPv4, with the smallest window: what it does not read stays with the sender.
+    /// The same by IPv4, with a narrow window: what it does not read stays with the sender.
     pub fn dial_narrow(address: SocketAddr) -> Self {
         let SocketAddr::V4(address) = address else {
             panic!("{address} is not an IPv4 address");
@@ -36,7 +40,7 @@ impl Client {
             )
             .expect("sockets can be made"),
         );
-        setsockopt(&stream, sockopt::RcvBuf, &0).expect("the kernel takes its least instead");
+        setsockopt(&stream, sockopt::RcvBuf, &NARROW).expect("it is a socket");
         connect(stream.as_raw_fd(), &SockaddrIn::from(address)).expect("the daemon listens");
         Self::over(stream)
     }

@@ -27,13 +27,14 @@ use crate::counters::Counter;
 use crate::evict::Because;
 use crate::kernel::leg;
 use crate::registry::carried::Carried;
+use crate::sys;
 
 /// Bytes read at once; the size of the buffer each thread has.
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// A half-closed connection ends when the open half was silent for this long.
 pub(super) const HALF_CLOSED_IDLE: Duration = Duration::from_secs(60);
-/// How long a client may keep sending what nobody will read.
-const LINGER: Duration = Duration::from_secs(2);
+/// How long a client may keep sending what nobody will read, and take nothing of what it is sent.
+const LINGER: Duration = Duration::from_secs(5);
 
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into());
@@ -76,31 +77,34 @@ pub async fn relay(
     tally: &Tally,
     carried: Option<&Carried>,
 ) {
-    let (client_read, client_write) = client.split();
-    let (broker_read, broker_write) = broker.split();
-    let up = async {
-        let carry = carry(
+    let told = {
+        let (client_read, client_write) = client.split();
+        let (broker_read, broker_write) = broker.split();
+        // Pinned where they are made: a future that is passed on by value keeps room for itself twice.
+        let mut carry_up = pin!(carry(
             &client_read,
             broker_write,
             pending.to_broker,
             &tally.from_client,
             carried,
-        );
+        ));
+        let up = pin!(async {
+            tokio::select! {
+                end = &mut carry_up => end,
+                () = silent(client_read.as_ref(), idle) => End::Silence,
+            }
+        });
+        let down = pin!(carry(
+            &broker_read,
+            client_write,
+            pending.to_client,
+            &tally.from_broker,
+            carried,
+        ));
         tokio::select! {
-            end = carry => end,
-            () = silent(client_read.as_ref(), idle) => End::Silence,
+            ended = both(up, down, tally) => Err(ended),
+            because = told(carried) => Ok(because),
         }
-    };
-    let down = carry(
-        &broker_read,
-        client_write,
-        pending.to_client,
-        &tally.from_broker,
-        carried,
-    );
-    let told = tokio::select! {
-        ended = both(up, down, tally) => Err(ended),
-        because = told(carried) => Ok(because),
     };
     match told {
         Ok(because) => dismiss(client, broker, because).await,
@@ -161,11 +165,10 @@ pub(super) async fn dismiss(client: &TcpStream, broker: &TcpStream, because: Bec
 
 /// Runs both directions to their ends; tells how the one from the client ended.
 async fn both(
-    up: impl Future<Output = End>,
-    down: impl Future<Output = End>,
+    mut up: Pin<&mut impl Future<Output = End>>,
+    mut down: Pin<&mut impl Future<Output = End>>,
     tally: &Tally,
 ) -> Option<End> {
-    let (mut up, mut down) = (pin!(up), pin!(down));
     let up_ended = tokio::select! {
         ended = &mut up => Some(ended),
         _ = &mut down => None,
@@ -301,7 +304,15 @@ pub(super) async fn linger(client: &TcpStream) {
             }
         }
     };
-    if time::timeout(LINGER, forget).await.is_err() {
-        tracing::debug!("client keeps sending after its broker has gone");
+    let mut forget = pin!(forget);
+    let patience = time::Instant::now() + HALF_CLOSED_IDLE;
+    // A client with a narrow window takes its time, and may, while it goes on taking.
+    let mut left = u32::MAX;
+    while time::timeout(LINGER, &mut forget).await.is_err() {
+        let before = std::mem::replace(&mut left, sys::unacknowledged(client).unwrap_or(0));
+        if left == 0 || left >= before || time::Instant::now() >= patience {
+            tracing::debug!("client keeps sending after its broker has gone");
+            return;
+        }
     }
 }
