@@ -11,6 +11,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -34,8 +35,8 @@ use crate::mqtt::Version;
 use crate::mqtt::connack::First;
 use crate::mqtt::connect::Connect;
 use crate::registry::{Client, Entry, Registry};
-use crate::relay::Choices;
 use crate::relay::copy::{Pending, Tally};
+use crate::relay::{Because, Choices};
 use crate::sticky::Memory;
 use crate::upstream::{Backends, Pool};
 
@@ -207,18 +208,53 @@ pub async fn run(
     bound: SocketAddr,
     now: &Snapshot,
     world: &World,
-) -> Option<HandOff> {
+) -> Option<Box<HandOff>> {
     let listener = now.listener_at(bound)?;
     listener.accepted.add(1);
     let coming = world.coming.one_more();
     // What it takes to open is given back before the connection is carried, which may last for days.
-    match Box::pin(open(&mut client, address, listener, now, world)).await {
-        Ok(opened) => relay(client, opened, listener, world, coming).await,
+    let opened = Box::pin(open(&mut client, address, listener, now, world)).await;
+    match next(opened, client, (listener, world), coming) {
+        Next::Leaves(hand_off) => Some(hand_off),
+        Next::Stays(rest) => {
+            rest.await;
+            None
+        }
+    }
+}
+
+/// What becomes of a client.
+enum Next<'w> {
+    Leaves(Box<HandOff>),
+    /// The rest of its time in the daemon.
+    Stays(Pin<Box<dyn Future<Output = ()> + Send + 'w>>),
+}
+
+fn next<'w>(
+    opened: Result<Session, Refused>,
+    client: TcpStream,
+    (listener, world): (&Listener, &'w World),
+    coming: OneMore<'_>,
+) -> Next<'w> {
+    let session = match opened {
+        Ok(session) => session,
         Err(refused) => {
             tracing::debug!(reason = refused.reason().label(), "refused: {refused}");
             world.refusals.count(refused.reason());
-            Box::pin(refuse::answer(client, &refused, &world.refusals)).await;
-            None
+            return Next::Stays(Box::pin(async move {
+                refuse::answer(client, &refused, &world.refusals).await;
+            }));
+        }
+    };
+    match leave(client, session, listener, world) {
+        Ok(hand_off) => Next::Leaves(Box::new(hand_off)),
+        Err(stays) => {
+            drop(coming);
+            let (client, session, because) = *stays;
+            let carried = carry::carry(client, session, because, world);
+            Next::Stays(Box::pin(async move {
+                world.stop.carrying.run_until_cancelled(carried).await;
+            }))
         }
     }
 }
@@ -344,29 +380,19 @@ fn register(
     Some(world.registry.open(&client, &broker.backend))
 }
 
-/// Carries the connection, or prepares to leave it.
-async fn relay(
-    mut client: TcpStream,
+/// Prepares to leave the connection to the kernel; gives it back, with the reason, where it stays.
+fn leave(
+    client: TcpStream,
     session: Session,
     listener: &Listener,
     world: &World,
-    coming: OneMore<'_>,
-) -> Option<HandOff> {
-    let (mut choice, legs) = hand_off::choose(&client, &session, listener, world);
-    let mut session = session;
-    if let Some(legs) = legs.filter(|_| choice.path == Path::Splice) {
-        match HandOff::begin(client, session, legs) {
-            Ok(hand_off) => {
-                world.choices.count(choice.because);
-                tracing::debug!("leaving to the kernel");
-                return Some(hand_off);
-            }
-            Err(stays) => (client, session, choice.because) = *stays,
-        }
-    }
-    drop(coming);
-    let carried = carry::carry(client, session, choice.because, world);
-    let carried = Box::pin(carried);
-    world.stop.carrying.run_until_cancelled(carried).await;
-    None
+) -> Result<HandOff, Box<(TcpStream, Session, Because)>> {
+    let (choice, legs) = hand_off::choose(&client, &session, listener, world);
+    let Some(legs) = legs.filter(|_| choice.path == Path::Splice) else {
+        return Err(Box::new((client, session, choice.because)));
+    };
+    let hand_off = HandOff::begin(client, session, legs)?;
+    world.choices.count(choice.because);
+    tracing::debug!("leaving to the kernel");
+    Ok(hand_off)
 }

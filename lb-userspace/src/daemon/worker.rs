@@ -153,10 +153,13 @@ fn begin(
     let (world, splicing) = (Arc::clone(world), Arc::clone(world));
     sessions.spawn_with_end(
         async move { session::run(client, address, bound, &now, &world).await },
-        |hand_off| async move {
-            if let Some(splicer) = &splicing.splicer {
-                hand_off.complete(splicer).await;
-            }
+        // In memory of its own, which those who stay do not have.
+        |hand_off| {
+            Box::pin(async move {
+                if let Some(splicer) = &splicing.splicer {
+                    hand_off.complete(splicer).await;
+                }
+            })
         },
     );
 }
