@@ -14,12 +14,11 @@ use harness::{namespace, need, wait};
 use lb_common::LAYOUT;
 use serde_json::Value;
 
-const ALL: [&str; 15] = [
+const ALL: [&str; 14] = [
     "links/lo-egress",
     "links/lo-ingress",
     "maps/ABOUT",
     "maps/BACKENDS",
-    "maps/BROKERS",
     "maps/CLIENTS",
     "maps/EVENTS",
     "maps/FLOWS",

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::Command;
 
 use harness::bed::{Bed, Family};
 use harness::bpftool::Pins;
@@ -68,6 +69,24 @@ fn a_pool_that_is_to_be_copied_is_copied() {
 
     assert_eq!(daemon.chosen("configured"), 1, "{}", daemon.status());
     assert_eq!(bed.setup.pins().dump("FLOWS"), []);
+    let timed = bed.topology.balancer.run(sockets_with_timestamps);
+    assert_eq!(timed, 2, "what is not to be spliced keeps its timestamps");
+
+    let text = bed.setup.config();
+    bed.setup.write_text(&text.replace("\"copy\"", "\"auto\""));
+    daemon.reload();
+    clients.push(bed.open("b"));
+    assert_eq!(daemon.chosen("eligible"), 1, "{}", daemon.status());
+    say(&mut clients, 1);
+}
+
+/// Connected sockets of this network whose connections agreed on timestamps (RFC 7323 section 3).
+fn sockets_with_timestamps() -> usize {
+    let mut ss = Command::new("ss");
+    ss.args(["-Htino", "state", "established"]);
+    let output = ss.output().expect("ss is there");
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.split_whitespace().filter(|word| *word == "ts").count()
 }
 
 #[test]

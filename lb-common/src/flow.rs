@@ -133,18 +133,8 @@ pub struct Reroute {
     pub session: u64,
 }
 
-/// A key of the `BROKERS` map: where the daemon connects to.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct BrokerKey {
-    pub address: [u8; 16],
-    /// TCP port, 1 to 65535.
-    pub port: u32,
-}
-
 shared!(FlowKey, 36);
 shared!(Flow, 144);
-shared!(BrokerKey, 20);
 shared!(Handshake, 16);
 shared!(Leaving, 8);
 shared!(Reroute, 48);

@@ -24,7 +24,7 @@ pub mod stream;
 pub mod text;
 
 /// The version of everything in this crate; pins of another layout are refused, never adopted.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 /// A type of this boundary.
 ///

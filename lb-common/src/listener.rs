@@ -1,4 +1,4 @@
-//! What the kernel counts for each address that clients connect to.
+//! What the kernel knows and counts of each address that clients connect to.
 
 use crate::shared;
 
@@ -14,10 +14,13 @@ pub struct ListenerKey {
 /// A value of the `LISTENERS` map.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ListenerCount {
+pub struct ListenerRecord {
     /// TCP segments with SYN and without ACK that arrived for it.
     pub syns: u64,
+    /// Whether its connections may be spliced: 1, or 0.
+    pub may_splice: u32,
+    pub reserved: u32,
 }
 
 shared!(ListenerKey, 20);
-shared!(ListenerCount, 8);
+shared!(ListenerRecord, 16);

@@ -2,7 +2,6 @@
 
 pub const ABOUT: &str = "ABOUT";
 pub const BACKENDS: &str = "BACKENDS";
-pub const BROKERS: &str = "BROKERS";
 pub const CLIENTS: &str = "CLIENTS";
 pub const EVENTS: &str = "EVENTS";
 pub const FLOWS: &str = "FLOWS";
@@ -13,9 +12,8 @@ pub const REASONS: &str = "REASONS";
 pub const STICKY: &str = "STICKY";
 
 /// The maps that are pinned under the directory of the configuration.
-pub const PINNED: [&str; 11] = [
-    ABOUT, BACKENDS, BROKERS, CLIENTS, EVENTS, FLOWS, HANDSHAKES, LEAVING, LISTENERS, REASONS,
-    STICKY,
+pub const PINNED: [&str; 10] = [
+    ABOUT, BACKENDS, CLIENTS, EVENTS, FLOWS, HANDSHAKES, LEAVING, LISTENERS, REASONS, STICKY,
 ];
 
 /// The program at the ingress of every interface.

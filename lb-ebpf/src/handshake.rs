@@ -22,13 +22,14 @@ use crate::splice;
 const ECN: u8 = 0xc0;
 const ACCURATE_ECN: u8 = 0x01;
 
-/// What the daemon has said of the connection that it is about to open.
+/// What the daemon has said of the connection that it is about to open; nothing of one that is not to
+/// be spliced, or not the daemon's.
 #[inline(always)]
-pub(crate) fn offer(arriving: &FlowKey) -> u32 {
+pub(crate) fn offer(arriving: &FlowKey) -> Option<u32> {
     // SAFETY: the map gave the pointer.
     HANDSHAKES
         .get_ptr(arriving)
-        .map_or(0, |handshake| unsafe { (*handshake).offer })
+        .map(|handshake| unsafe { (*handshake).offer })
 }
 
 /// Makes a SYN ask for neither timestamps nor ECN, nor for what `offer` forbids, and remembers that

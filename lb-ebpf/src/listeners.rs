@@ -1,4 +1,4 @@
-//! Counts the connections that clients ask for.
+//! Counts the connections that clients ask for, and tells which of them may be spliced.
 
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::debug;
@@ -13,7 +13,7 @@ const UNSPECIFIED_V4: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0
 const UNSPECIFIED_V6: [u8; 16] = [0; 16];
 
 /// Counts a SYN for the listener it is meant for, the most specific address first; tells whether
-/// there is one.
+/// its connections may be spliced.
 #[inline(always)]
 pub(crate) fn count_syn(ctx: &TcContext, segment: &Segment) -> bool {
     let any = if segment.is_v4 {
@@ -22,26 +22,26 @@ pub(crate) fn count_syn(ctx: &TcContext, segment: &Segment) -> bool {
         UNSPECIFIED_V6
     };
     let port = segment.key.destination_port;
-    if !count(segment.key.destination, port) && !count(any, port) {
+    let Some(may_splice) = count(segment.key.destination, port).or_else(|| count(any, port)) else {
         return false;
-    }
+    };
     debug!(
         ctx,
         "SYN from [{:i}]:{} for port {}", segment.key.source, segment.key.source_port, port
     );
-    true
+    may_splice
 }
 
 #[inline(always)]
-fn count(address: [u8; 16], port: u16) -> bool {
+fn count(address: [u8; 16], port: u16) -> Option<bool> {
     let key = ListenerKey {
         address,
         port: u32::from(port),
     };
-    let Some(count) = LISTENERS.get_ptr_mut(key) else {
-        return false;
-    };
+    let listener = LISTENERS.get_ptr_mut(key)?;
     // SAFETY: the map gave the pointer, aligned to 8 bytes and valid until the program ends.
-    unsafe { atomic::add(&raw mut (*count).syns, 1) };
-    true
+    unsafe {
+        atomic::add(&raw mut (*listener).syns, 1);
+        Some((*listener).may_splice != 0)
+    }
 }

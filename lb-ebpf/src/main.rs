@@ -46,10 +46,10 @@ mod programs {
     use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
     use aya_ebpf::macros::classifier;
     use aya_ebpf::programs::TcContext;
-    use lb_common::flow::{BrokerKey, FlowKey};
+    use lb_common::flow::FlowKey;
     use lb_common::reason::Reason;
 
-    use crate::maps::{BROKERS, FLOWS};
+    use crate::maps::FLOWS;
     use crate::segment::{ACK, Content, FIN, RST, SYN, Segment};
     use crate::{
         closing, handshake, leaving, listeners, loopback, packet, reasons, reroute, segment,
@@ -129,12 +129,7 @@ mod programs {
             destination_port: key.source_port,
         };
         if asks {
-            let broker = BrokerKey {
-                address: key.destination,
-                port: u32::from(key.destination_port),
-            };
-            if BROKERS.get_ptr(broker).is_some() {
-                let offer = handshake::offer(&arriving);
+            if let Some(offer) = handshake::offer(&arriving) {
                 handshake::normalise(ctx, segment, arriving, offer);
             }
         } else if segment.flags & (FIN | RST) != 0

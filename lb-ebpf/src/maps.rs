@@ -7,8 +7,8 @@ use lb_common::about::About;
 use lb_common::backend::BackendRecord;
 use lb_common::client::{ClientBinding, ClientKey};
 use lb_common::event::Event;
-use lb_common::flow::{BrokerKey, Flow, FlowKey, Handshake, Leaving};
-use lb_common::listener::{ListenerCount, ListenerKey};
+use lb_common::flow::{Flow, FlowKey, Handshake, Leaving};
+use lb_common::listener::{ListenerKey, ListenerRecord};
 use lb_common::maps::{
     BACKENDS_CAPACITY, EVENTS_BYTES, HANDSHAKES_CAPACITY, LEAVING_CAPACITY, LISTENERS_CAPACITY,
 };
@@ -32,14 +32,10 @@ pub(crate) static CLIENTS: HashMap<ClientKey, ClientBinding, 1, GROWS> = HashMap
 #[btf_map]
 pub(crate) static LISTENERS: HashMap<
     ListenerKey,
-    ListenerCount,
+    ListenerRecord,
     { LISTENERS_CAPACITY as usize },
     GROWS,
 > = HashMap::new();
-
-#[btf_map]
-pub(crate) static BROKERS: HashMap<BrokerKey, u32, { BACKENDS_CAPACITY as usize }, GROWS> =
-    HashMap::new();
 
 /// The configuration sets the size when it is made.
 #[btf_map]

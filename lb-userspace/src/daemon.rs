@@ -41,11 +41,11 @@ mod worker;
 
 use crate::admission::Admission;
 use crate::admission::budget::Budget;
-use crate::config::{Config, KernelMode};
+use crate::config::{self, Config, DataPath, KernelMode};
 use crate::control;
 use crate::drain::Tasks;
 use crate::kernel::pins::{PinError, Pins};
-use crate::kernel::tables::Tables;
+use crate::kernel::tables::{Listening, Tables};
 use crate::kernel::{self, Kernel, Unavailable};
 use crate::session::World;
 use crate::sticky::Memory;
@@ -169,7 +169,7 @@ type Loaded = (Option<Kernel>, Option<Tables>, Option<Unavailable>);
 
 /// The kernel half, or why there is none.
 fn load(config: &Config, beside: Option<u32>) -> Result<Loaded, Failure> {
-    match kernel::load(&config.kernel, &addresses(config), beside) {
+    match kernel::load(&config.kernel, &listeners(config), beside) {
         Ok((kernel, tables)) => Ok((Some(kernel), Some(tables), None)),
         Err(unavailable) if config.kernel.mode == KernelMode::Required => {
             Err(Failure::Kernel(unavailable))
@@ -219,10 +219,8 @@ fn former(start: &Start) -> Result<(Option<Former>, Vec<TcpListener>), Failure> 
 fn take_back(world: &World, config: &Config, since: u64) {
     world.take_back();
     let backends = world.backends.all();
-    let brokers: Vec<SocketAddr> = backends.iter().map(|backend| backend.address()).collect();
     let taken = world.registry.with_tables(|tables| {
-        tables.add_listeners(&addresses(config))?;
-        tables.add_brokers(&brokers)?;
+        tables.add_listeners(&listeners(config))?;
         backends.iter().for_each(|backend| tables.count(backend));
         Ok::<(), kernel::tables::TableError>(())
     });
@@ -319,9 +317,16 @@ fn serve(
 }
 
 /// Where clients connect.
-fn addresses(config: &Config) -> Vec<SocketAddr> {
-    let binds = config.listeners.iter().flat_map(|one| &one.bind);
-    binds.copied().collect()
+fn listeners(config: &Config) -> Vec<Listening> {
+    let each = |listener: &config::Listener| {
+        let may_splice = matches!(listener.datapath, DataPath::Auto | DataPath::Splice);
+        let at = move |address: &SocketAddr| Listening {
+            address: *address,
+            may_splice,
+        };
+        listener.bind.iter().map(at).collect::<Vec<_>>()
+    };
+    config.listeners.iter().flat_map(each).collect()
 }
 
 fn threads(config: &Config) -> NonZeroUsize {

@@ -5,7 +5,6 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aya::programs::SchedClassifier;
@@ -41,7 +40,7 @@ use interfaces::Interface;
 use pins::Pins;
 use reroute::{Look, Watch};
 use sockmap::Sockmap;
-use tables::{TableError, Tables};
+use tables::{Listening, TableError, Tables};
 
 use crate::{config, sys};
 
@@ -103,7 +102,7 @@ pub struct Kernel {
 /// attached to is one where `kernel.mode` is "required"; else it goes into the notes.
 pub fn load(
     config: &config::Kernel,
-    listeners: &[SocketAddr],
+    listeners: &[Listening],
     beside: Option<u32>,
 ) -> Result<(Kernel, Tables), Unavailable> {
     if config.mode == config::KernelMode::Off {
@@ -125,7 +124,7 @@ pub fn load(
 fn load_into(
     pins: Pins,
     config: &config::Kernel,
-    listeners: &[SocketAddr],
+    listeners: &[Listening],
     beside: Option<u32>,
 ) -> Result<(Kernel, Tables), Unavailable> {
     let mut ebpf = open(config, &pins)?;

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
 use lb_common::address::mapped;
-use lb_common::flow::{BrokerKey, Flow, FlowKey, Handshake, Leaving};
-use lb_common::listener::{ListenerCount, ListenerKey};
-use lb_common::maps::{BROKERS, EGRESS, FLOWS, HANDSHAKES, INGRESS, LEAVING, LISTENERS, REASONS};
+use lb_common::flow::{Flow, FlowKey, Handshake, Leaving};
+use lb_common::listener::{ListenerKey, ListenerRecord};
+use lb_common::maps::{EGRESS, FLOWS, HANDSHAKES, INGRESS, LEAVING, LISTENERS, REASONS};
 use lb_common::reason::Reason;
 
 use crate::bpftool::Pins;
@@ -22,8 +22,7 @@ pub struct KernelHalf {
     pub egress: Program,
     pub flows: HashMap<MapData, FlowKey, Flow>,
     pub leaving: HashMap<MapData, FlowKey, Leaving>,
-    pub listeners: HashMap<MapData, ListenerKey, ListenerCount>,
-    pub brokers: HashMap<MapData, BrokerKey, u32>,
+    pub listeners: HashMap<MapData, ListenerKey, ListenerRecord>,
     pub handshakes: HashMap<MapData, FlowKey, Handshake>,
     reasons: PerCpuArray<MapData, u64>,
     _setup: Setup,
@@ -56,7 +55,6 @@ impl KernelHalf {
             flows: open(pins, FLOWS),
             leaving: open(pins, LEAVING),
             listeners: open(pins, LISTENERS),
-            brokers: open(pins, BROKERS),
             handshakes: open(pins, HANDSHAKES),
             reasons: open(pins, REASONS),
             _setup: setup,

@@ -16,7 +16,7 @@ fn random_packets_become_what_the_model_makes_of_them() {
     let mut ground = need!(Ground::new());
     for family in Family::BOTH {
         ground.listen(Ends::of(family).listener);
-        ground.dial(Ends::of(family).broker);
+        ground.announce(Ends::of(family).down(), 0);
     }
     let mut random = Random(0x5375_6963_6521);
     let mut carried = 0;

@@ -7,8 +7,8 @@ use harness::frame::Frame;
 use harness::kernel_half::{KernelHalf, flow, key};
 use harness::prog_run::{DROP, Packet, REDIRECT, Ran, Sum};
 use lb_common::address::mapped;
-use lb_common::flow::{BrokerKey, FLAG_FROM_CLIENT, Flow, FlowKey, Handshake, Leaving};
-use lb_common::listener::{ListenerCount, ListenerKey};
+use lb_common::flow::{FLAG_FROM_CLIENT, Flow, FlowKey, Handshake, Leaving};
+use lb_common::listener::{ListenerKey, ListenerRecord};
 use lb_common::reason::Reason;
 
 use crate::model::Model;
@@ -82,24 +82,23 @@ impl Ground {
     }
 
     pub(crate) fn listen(&mut self, address: SocketAddr) {
+        self.listen_for(address, true);
+    }
+
+    /// For connections that may be spliced, or for others.
+    pub(crate) fn listen_for(&mut self, address: SocketAddr, may_splice: bool) {
+        let record = ListenerRecord {
+            may_splice: may_splice.into(),
+            ..ListenerRecord::default()
+        };
         let key = ListenerKey {
             address: mapped(address.ip()),
             port: address.port().into(),
         };
-        self.kernel
-            .listeners
-            .insert(key, ListenerCount::default(), 0)
-            .unwrap();
-        self.model.listeners.push(key);
-    }
-
-    pub(crate) fn dial(&mut self, address: SocketAddr) {
-        let key = BrokerKey {
-            address: mapped(address.ip()),
-            port: address.port().into(),
-        };
-        self.kernel.brokers.insert(key, 1, 0).unwrap();
-        self.model.brokers.push(key);
+        self.kernel.listeners.insert(key, record, 0).unwrap();
+        if may_splice {
+            self.model.listeners.push(key);
+        }
     }
 
     /// The daemon says of a connection to a broker what its SYN may offer.
@@ -111,6 +110,12 @@ impl Ground {
         };
         self.kernel.handshakes.insert(key, handshake, 0).unwrap();
         self.model.offers.insert(key, offer);
+    }
+
+    /// Whether a SYN has been remembered.
+    pub(crate) fn has_seen_any(&self) -> bool {
+        let mut all = self.kernel.handshakes.iter().filter_map(Result::ok);
+        all.any(|(_, handshake)| handshake.since != 0)
     }
 
     pub(crate) fn syns(&self, address: SocketAddr) -> u64 {

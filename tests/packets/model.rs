@@ -7,8 +7,8 @@ use harness::frame::{ACK, FIN, HOST, RST, SYN};
 use harness::kernel_half::LOOPBACK;
 use harness::prog_run::{DROP, PASS, REDIRECT};
 use lb_common::flow::{
-    BrokerKey, FLAG_NO_SACK, Flow, FlowKey, Leaving, OFFER_NO_SACK, STATE_CLOSED, STATE_FIN,
-    STATE_LEAVING, STATE_PEER_FIN, STATE_REPLACED,
+    FLAG_NO_SACK, Flow, FlowKey, Leaving, OFFER_NO_SACK, STATE_CLOSED, STATE_FIN, STATE_LEAVING,
+    STATE_PEER_FIN, STATE_REPLACED,
 };
 use lb_common::listener::ListenerKey;
 use lb_common::reason::Reason;
@@ -25,7 +25,6 @@ pub(crate) struct Model {
     pub flows: HashMap<FlowKey, Flow>,
     pub leaving: HashMap<FlowKey, Leaving>,
     pub listeners: Vec<ListenerKey>,
-    pub brokers: Vec<BrokerKey>,
     /// What the daemon has said of connections that it opens.
     pub offers: HashMap<FlowKey, u32>,
     pub reasons: [u64; Reason::COUNT],
@@ -67,13 +66,8 @@ impl Model {
             destination_port: parts.key.source_port,
         };
         if parts.flags & (SYN | ACK) == SYN {
-            let key = BrokerKey {
-                address: parts.key.destination,
-                port: parts.key.destination_port.into(),
-            };
-            if self.brokers.contains(&key) {
-                let offer = self.offers.get(&arriving).copied().unwrap_or_default();
-                normalise(packet, &parts, offer);
+            if let Some(offer) = self.offers.get(&arriving) {
+                normalise(packet, &parts, *offer);
             }
             return PASS;
         }
@@ -99,6 +93,9 @@ impl Model {
         }
         if parts.flags & (SYN | ACK) == SYN && self.is_listened_on(parts) {
             normalise(packet, parts, 0);
+            if parts.payload.is_some() {
+                self.offers.insert(parts.key, 0);
+            }
         }
         PASS
     }

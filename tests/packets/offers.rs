@@ -15,7 +15,7 @@ fn what_a_broker_takes_is_remembered() {
     for (family, unsaid) in unsaid {
         let ends = Ends::of(family);
         let mut ground = need!(Ground::new());
-        ground.dial(ends.broker);
+        ground.announce(ends.down(), 0);
         let mut syn = Frame::new(ends.ours, ends.broker);
         syn.flags = SYN;
         ground.leaves(&syn.bytes());
@@ -69,7 +69,6 @@ fn a_broker_is_not_offered_sack_where_the_client_has_none() {
     for family in Family::BOTH {
         let ends = Ends::of(family);
         let mut ground = need!(Ground::new());
-        ground.dial(ends.broker);
         ground.announce(ends.down(), OFFER_NO_SACK);
         for (own, wanted) in &lists {
             let [mut syn, mut narrowed] = [

@@ -99,7 +99,7 @@ fn brokers_are_offered_neither_timestamps_nor_ecn() {
     for family in Family::BOTH {
         let ends = Ends::of(family);
         let mut ground = need!(Ground::new());
-        ground.dial(ends.broker);
+        ground.announce(ends.down(), 0);
         for (syn, wanted) in pairs(ends.ours, ends.broker) {
             let ran = ground.leaves(&syn.bytes());
 
@@ -134,7 +134,7 @@ fn syns_of_others_are_not_touched() {
         let ends = Ends::of(family);
         let mut ground = need!(Ground::new());
         ground.listen(ends.listener);
-        ground.dial(ends.broker);
+        ground.announce(ends.down(), 0);
         for (syn, _) in pairs(ends.client, ends.broker) {
             let bytes = syn.bytes();
             let ran = ground.arrives(&bytes);
@@ -163,8 +163,33 @@ fn syns_of_others_are_not_touched() {
                 "an answer to a SYN"
             );
         }
-        assert_eq!(ground.kernel.handshakes.keys().count(), 0);
+        assert!(!ground.has_seen_any());
         assert_eq!(ground.syns(ends.listener), 0);
+    }
+}
+
+#[test]
+fn syns_of_connections_that_will_be_copied_are_counted_and_not_touched() {
+    for family in Family::BOTH {
+        let ends = Ends::of(family);
+        let mut ground = need!(Ground::new());
+        ground.listen_for(ends.listener, false);
+        // Of another connection than the daemon announced.
+        ground.announce(Ends::of(family).up(), 0);
+        let arriving = pairs(ends.client, ends.listener);
+        for (syn, _) in &arriving {
+            let bytes = syn.bytes();
+            let ran = ground.arrives(&bytes);
+            assert_eq!((ran.verdict, ran.bytes), (PASS, bytes), "from a client");
+        }
+        for (syn, _) in pairs(ends.ours, ends.broker) {
+            let bytes = syn.bytes();
+            let ran = ground.leaves(&bytes);
+            assert_eq!((ran.verdict, ran.bytes), (PASS, bytes), "to a broker");
+        }
+        assert!(!ground.has_seen_any());
+        let count = u64::try_from(arriving.len()).unwrap();
+        assert_eq!(ground.syns(ends.listener), count);
     }
 }
 
@@ -173,7 +198,7 @@ fn what_this_host_forwards_is_not_touched() {
     for family in Family::BOTH {
         let ends = Ends::of(family);
         let mut ground = need!(Ground::with(&ends));
-        ground.dial(ends.broker);
+        ground.announce(ends.down(), 0);
         let mut frames: Vec<Frame> = pairs(ends.ours, ends.broker)
             .into_iter()
             .map(|(syn, _)| syn)
@@ -196,7 +221,7 @@ fn what_this_host_forwards_is_not_touched() {
             let ran = ground.kernel.egress.run(&packet).unwrap();
             assert_eq!((ran.verdict, ran.bytes), (PASS, bytes), "{frame:?}");
         }
-        assert_eq!(ground.kernel.handshakes.keys().count(), 0);
+        assert!(!ground.has_seen_any());
     }
 }
 

@@ -62,18 +62,10 @@ pub(super) fn world(
         numbers: numbers(config, tables.as_mut(), &backends)?,
     };
     let plan = Plan::new(config, known, &backends, None);
-    let brokers = plan.brokers();
     let snapshot = plan.apply(&backends);
-    let splicer = match &mut tables {
-        Some(tables) => {
-            tables.add_brokers(&brokers)?;
-            let live = tables.live_brokers();
-            let all: Vec<SocketAddr> = brokers.into_iter().chain(live).collect();
-            tables.forget_brokers_except(&all)?;
-            splicer(config, &backends, tables, &admission.seats)
-        }
-        None => None,
-    };
+    let splicer = tables
+        .as_ref()
+        .and_then(|tables| splicer(config, &backends, tables, &admission.seats));
     if let Some(tables) = &mut tables {
         for backend in backends.all() {
             if let Some((wanted, drain)) = tables.wanted(&backend) {

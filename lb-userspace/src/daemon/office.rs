@@ -91,7 +91,6 @@ impl Office<'_> {
             start,
             text: start.text.clone(),
             world,
-            tables,
             sockets,
         };
         let config = RefCell::new(start.config.clone());

@@ -9,7 +9,7 @@ use crate::config::{self, Config, DataPath, Rate};
 use crate::kernel::route;
 use crate::listen::SegmentLimit;
 use crate::session::{Listener, Route, Snapshot};
-use crate::upstream::{Backend, Backends, Pool, is_somewhere};
+use crate::upstream::{Backend, Backends, Pool};
 
 /// What a configuration makes of the world; nothing of it counts before `apply`.
 #[derive(Debug)]
@@ -89,15 +89,6 @@ impl Plan {
             rooms: rooms.collect(),
             limits,
         }
-    }
-
-    /// Addresses of brokers.
-    pub(super) fn brokers(&self) -> Vec<SocketAddr> {
-        self.backends
-            .iter()
-            .map(|(_, address, _)| *address)
-            .filter(is_somewhere)
-            .collect()
     }
 
     /// From now on backends are what was planned, and those that were not are gone.

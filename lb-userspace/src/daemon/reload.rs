@@ -16,14 +16,13 @@ use super::plan::{Known, Plan};
 
 use super::sockets::{Bound, Sockets};
 use super::sweep::forget_ended;
-use super::{Failure, Start, addresses as listeners};
+use super::{Failure, Start, listeners};
 use crate::config::check::check;
 use crate::config::complaint::Complaints;
 use crate::config::diff::diff;
 use crate::config::{self, Config, Host};
 use crate::control::reload::Outcome;
 use crate::kernel::causes;
-use crate::kernel::tables::Tables;
 use crate::session::World;
 use crate::upstream::Backends;
 
@@ -37,8 +36,6 @@ pub(super) struct Reloader<'a> {
     /// The text that is in force.
     pub text: String,
     pub world: &'a World,
-    /// For what takes long, beside those that sessions wait for.
-    pub tables: Option<&'a Tables>,
     pub sockets: Sockets,
 }
 
@@ -100,10 +97,7 @@ impl Reloader<'_> {
         let plan = Plan::new(config, Known { addresses, numbers }, backends, Some(&now));
         // The kernel half has to see the first SYN to a new address already.
         let listeners = listeners(config);
-        let told = registry.with_tables(|tables| {
-            tables.add_listeners(&listeners)?;
-            tables.add_brokers(&plan.brokers())
-        });
+        let told = registry.with_tables(|tables| tables.add_listeners(&listeners));
         told.transpose()?;
         let bound = self.sockets.bind(&config.listeners)?;
         Ok(Ready { plan, bound })
@@ -112,7 +106,6 @@ impl Reloader<'_> {
     fn switch(&mut self, Ready { plan, bound }: Ready, config: &Config) -> Result<(), Failure> {
         let world = self.world;
         let listeners = listeners(config);
-        let brokers = plan.brokers();
         self.sockets.close_except(&listeners, &world.snapshot());
         world.replace(plan.apply(&world.backends));
         self.sockets.open(bound);
@@ -125,15 +118,10 @@ impl Reloader<'_> {
             backends.iter().for_each(|backend| tables.count(backend));
         });
         forget_ended(world);
-        if let Some(tables) = self.tables {
-            let live = tables.live_brokers();
-            let all: Vec<SocketAddr> = brokers.into_iter().chain(live).collect();
-            let forgotten = world.registry.with_tables(|tables| {
-                tables.forget_listeners_except(&listeners)?;
-                tables.forget_brokers_except(&all)
-            });
-            forgotten.transpose()?;
-        }
+        let forgotten = world
+            .registry
+            .with_tables(|tables| tables.forget_listeners_except(&listeners));
+        forgotten.transpose()?;
         Ok(())
     }
 }

@@ -14,6 +14,7 @@ use super::Failure;
 use super::notify::Notify;
 use super::worker::{Post, Retirement};
 use crate::config::Listener;
+use crate::kernel::tables::Listening;
 use crate::listen::{self, Sharing};
 use crate::session::Snapshot;
 
@@ -218,10 +219,10 @@ impl Sockets {
     }
 
     /// Closes what is not `wanted`; whoever has begun to connect there is still served, by `last`.
-    pub(super) fn close_except(&mut self, wanted: &[SocketAddr], last: &Arc<Snapshot>) {
-        let mut closing = self
-            .bound
-            .extract_if(.., |bound| !wanted.contains(&bound.address));
+    pub(super) fn close_except(&mut self, wanted: &[Listening], last: &Arc<Snapshot>) {
+        let mut closing = self.bound.extract_if(.., |bound| {
+            wanted.iter().all(|one| one.address != bound.address)
+        });
         for bound in &mut closing {
             for socket in &bound.sockets {
                 if let Err(error) = listen::close_to_newcomers(socket) {

@@ -85,13 +85,6 @@ async fn follow(backend: &Backend, host: &HostPort, interval: Duration, world: &
 
 /// Connections to the last address stay what they are.
 fn move_to(backend: &Backend, address: SocketAddr, world: &World) {
-    // The kernel half has to see the first SYN to a new address already.
-    let told = world
-        .registry
-        .with_tables(|tables| tables.add_brokers(&[address]));
-    if let Some(Err(error)) = told {
-        tracing::warn!(%error, backend = backend.name, "its connections will not be spliced");
-    }
     backend.change(address, backend.weight());
     world.registry.with_tables(|tables| tables.count(backend));
 }

@@ -10,10 +10,10 @@ use lb_common::about::About;
 use lb_common::address::mapped;
 use lb_common::backend::BackendRecord;
 use lb_common::client::{ClientBinding, ClientKey, Path};
-use lb_common::flow::{BrokerKey, Flow, FlowKey, Handshake, Leaving};
-use lb_common::listener::{ListenerCount, ListenerKey};
+use lb_common::flow::{Flow, FlowKey, Handshake, Leaving};
+use lb_common::listener::{ListenerKey, ListenerRecord};
 use lb_common::maps::{
-    ABOUT, BACKENDS, BROKERS, CLIENTS, EVENTS, FLOWS, HANDSHAKES, LEAVING, LISTENERS, REASONS,
+    ABOUT, BACKENDS, CLIENTS, EVENTS, FLOWS, HANDSHAKES, LEAVING, LISTENERS, REASONS,
 };
 use thiserror::Error;
 
@@ -54,12 +54,19 @@ pub struct Tables {
     files: Files,
     replaced: Vec<(FlowKey, Flow, Option<Flow>)>,
     backends: HashMap<MapData, u32, BackendRecord>,
-    brokers: HashMap<MapData, BrokerKey, u32>,
     clients: HashMap<MapData, ClientKey, ClientBinding>,
     flows: HashMap<MapData, FlowKey, Flow>,
     leaving: HashMap<MapData, FlowKey, Leaving>,
-    listeners: HashMap<MapData, ListenerKey, ListenerCount>,
+    listeners: HashMap<MapData, ListenerKey, ListenerRecord>,
     reasons: PerCpuArray<MapData, u64>,
+}
+
+/// Where clients connect.
+#[derive(Debug, Clone, Copy)]
+pub struct Listening {
+    pub address: SocketAddr,
+    /// Connections may be spliced, and are prepared for it from their SYN on.
+    pub may_splice: bool,
 }
 
 /// Maps whose keys and values have the sizes that they should have.
@@ -81,7 +88,7 @@ impl Tables {
     pub(super) fn take(
         ebpf: &mut Ebpf,
         pins: &Pins,
-        listeners: &[SocketAddr],
+        listeners: &[Listening],
         beside: Option<u32>,
     ) -> Result<Self, TableError> {
         let take = |name| ebpf.take_map(name).ok_or(TableError::Missing(name));
@@ -120,7 +127,6 @@ impl Tables {
             },
             replaced: Vec::new(),
             backends: typed(BACKENDS, &mut map)?,
-            brokers: typed(BROKERS, &mut map)?,
             clients: typed(CLIENTS, &mut map)?,
             flows: typed(FLOWS, &mut map)?,
             leaving: typed(LEAVING, &mut map)?,
@@ -160,12 +166,20 @@ impl Tables {
     /// # Errors
     ///
     /// What the kernel says.
-    pub fn add_listeners(&mut self, wanted: &[SocketAddr]) -> Result<(), TableError> {
-        let there: Vec<ListenerKey> = self.listeners.keys().filter_map(Result::ok).collect();
-        let wanted = wanted.iter().map(listener_key);
-        for key in wanted.filter(|key| !there.contains(key)) {
+    pub fn add_listeners(&mut self, wanted: &[Listening]) -> Result<(), TableError> {
+        for listening in wanted {
+            let key = listener_key(&listening.address);
+            let there = self.listeners.get(&key, 0).ok();
+            let may_splice = listening.may_splice.into();
+            if there.is_some_and(|record| record.may_splice == may_splice) {
+                continue;
+            }
+            let record = ListenerRecord {
+                may_splice,
+                ..there.unwrap_or_default()
+            };
             self.listeners
-                .insert(key, ListenerCount::default(), 0)
+                .insert(key, record, 0)
                 .map_err(of(LISTENERS))?;
         }
         Ok(())
@@ -176,8 +190,9 @@ impl Tables {
     /// # Errors
     ///
     /// What the kernel says.
-    pub fn forget_listeners_except(&mut self, wanted: &[SocketAddr]) -> Result<(), TableError> {
-        let wanted: Vec<ListenerKey> = wanted.iter().map(listener_key).collect();
+    pub fn forget_listeners_except(&mut self, wanted: &[Listening]) -> Result<(), TableError> {
+        let wanted = wanted.iter().map(|one| listener_key(&one.address));
+        let wanted: Vec<ListenerKey> = wanted.collect();
         let there: Vec<ListenerKey> = self.listeners.keys().filter_map(Result::ok).collect();
         for key in there.iter().filter(|key| !wanted.contains(key)) {
             self.listeners.remove(key).map_err(of(LISTENERS))?;

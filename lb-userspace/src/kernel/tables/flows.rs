@@ -1,16 +1,13 @@
 //! The tables of connections that the kernel carries.
 
-use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 
-use lb_common::address::mapped;
 use lb_common::client::ClientKey;
-use lb_common::flow::{BrokerKey, FLAG_FROM_CLIENT, Flow, FlowKey, Handshake, Leaving};
-use lb_common::maps::{BROKERS, FLOWS, LEAVING};
+use lb_common::flow::{FLAG_FROM_CLIENT, Flow, FlowKey, Handshake, Leaving};
+use lb_common::maps::{FLOWS, LEAVING};
 use lb_common::reason::Reason;
 
-use super::super::flows::{Pair, flow_addresses};
+use super::super::flows::Pair;
 use super::{TableError, Tables, of};
 use crate::sys;
 
@@ -186,39 +183,6 @@ impl Tables {
         self.leaving.get(key, 0).is_ok()
     }
 
-    /// Lets the kernel half know where SYNs of this daemon go.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel says.
-    pub fn add_brokers(&mut self, addresses: &[SocketAddr]) -> Result<(), TableError> {
-        for key in addresses.iter().map(broker_key) {
-            self.brokers.insert(key, 1, 0).map_err(of(BROKERS))?;
-        }
-        Ok(())
-    }
-
-    /// Nobody is dialled anywhere else.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel says.
-    pub fn forget_brokers_except(&mut self, addresses: &[SocketAddr]) -> Result<(), TableError> {
-        let wanted: HashSet<BrokerKey> = addresses.iter().map(broker_key).collect();
-        let there: Vec<BrokerKey> = self.brokers.keys().filter_map(Result::ok).collect();
-        for key in there.iter().filter(|key| !wanted.contains(key)) {
-            self.brokers.remove(key).map_err(of(BROKERS))?;
-        }
-        Ok(())
-    }
-
-    /// Addresses of brokers that connections in the kernel lead to.
-    pub fn live_brokers(&self) -> HashSet<SocketAddr> {
-        self.spliced()
-            .map(|(_, flow)| flow_addresses(&flow)[1])
-            .collect()
-    }
-
     /// What the kernel half did and why, since it was pinned.
     pub fn reasons(&self) -> impl Iterator<Item = (Reason, u64)> {
         Reason::ALL.into_iter().map(|reason| {
@@ -233,12 +197,5 @@ impl Tables {
         for key in keys {
             drop(self.leaving.remove(&key));
         }
-    }
-}
-
-fn broker_key(address: &SocketAddr) -> BrokerKey {
-    BrokerKey {
-        address: mapped(address.ip()),
-        port: address.port().into(),
     }
 }
