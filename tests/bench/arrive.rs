@@ -1,6 +1,7 @@
 //! Clients that connect, wait for CONNACK, disconnect, and make room for the next.
 
 use std::io::{self, Write as _};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,16 +11,16 @@ use serde_json::Value;
 
 use crate::histogram::Histogram;
 use crate::stage::Stage;
-use crate::{Common, introduce, join, packet};
+use crate::{Common, introduce_from, join, packet};
 
 #[derive(Args)]
 pub(crate) struct Options {
     /// Clients at a time, each a thread
     #[arg(long)]
     connections: usize,
-    /// The most clients in all: each leaves a port that cannot be used for a minute
+    /// Addresses to come from, in turn: each client leaves a port that rests for a minute
     #[arg(long)]
-    limit: usize,
+    from: Vec<IpAddr>,
     /// Clients in a second; as many as can be without
     #[arg(long)]
     per_second: Option<u32>,
@@ -41,8 +42,7 @@ pub(crate) fn run(common: &Common, options: &Options) -> io::Result<Value> {
                 })
             })
             .collect();
-        let is_enough = || begun.load(Ordering::Relaxed) >= options.limit;
-        let interval = stage.conduct(common.warm_up(), common.measure(), is_enough);
+        let interval = stage.conduct(common.warm_up(), common.measure());
         stage.end();
         let outcomes: Vec<_> = clients.into_iter().map(join).collect();
         (interval, outcomes)
@@ -66,16 +66,14 @@ fn come_and_go(
     let first = Instant::now();
     while !stage.is_over() {
         let number = begun.fetch_add(1, Ordering::Relaxed);
-        if number >= options.limit {
-            break;
-        }
         if let Some(per_second) = options.per_second {
             let due = Duration::from_secs(1) / per_second * u32::try_from(number).unwrap_or(0);
             thread::sleep(due.saturating_sub(first.elapsed()));
         }
         let id = format!("bench-{}-{number}", std::process::id());
         let start = Instant::now();
-        let mut stream = introduce(common.to, &id)?;
+        let from = options.from.get(number % options.from.len().max(1));
+        let mut stream = introduce_from(from.copied(), common.to, &id)?;
         let took = start.elapsed();
         stream.write_all(&packet::DISCONNECT)?;
         drop(stream);

@@ -46,7 +46,7 @@ pub(crate) fn run(common: &Common, options: &Options) -> io::Result<Value> {
             .into_iter()
             .map(|clients| scope.spawn(|| Worker::new(clients)?.run(&stage)))
             .collect();
-        let interval = stage.conduct(common.warm_up(), common.measure(), || false);
+        let interval = stage.conduct(common.warm_up(), common.measure());
         stage.end();
         let outcomes: Vec<_> = workers.into_iter().map(join).collect();
         (interval, outcomes)

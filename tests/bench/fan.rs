@@ -53,7 +53,7 @@ pub(crate) fn run(common: &Common, options: &Options) -> io::Result<Value> {
             .map(|share| scope.spawn(|| listen(share, &flight, &stage)))
             .collect();
         scope.spawn(|| publish(publisher, &flight, &stage));
-        let interval = stage.conduct(common.warm_up(), common.measure(), || false);
+        let interval = stage.conduct(common.warm_up(), common.measure());
         stage.end();
         let outcomes: Vec<_> = workers.into_iter().map(join).collect();
         (interval, outcomes)

@@ -19,11 +19,14 @@ mod packet;
 mod stage;
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::IpBindAddressNoPort;
+use socket2::{Domain, Socket, Type};
 
 /// For a connection and for CONNACK.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -115,7 +118,23 @@ fn main() -> io::Result<()> {
 
 /// Connects and waits until the broker has accepted.
 fn introduce(address: SocketAddr, client_id: &str) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    introduce_from(None, address, client_id)
+}
+
+/// The same, from an address of this host.
+fn introduce_from(
+    source: Option<IpAddr>,
+    address: SocketAddr,
+    client_id: &str,
+) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if let Some(source) = source {
+        // The port is to be chosen when the other end is known.
+        setsockopt(&socket, IpBindAddressNoPort, &true)?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    socket.connect_timeout(&address.into(), PATIENCE)?;
+    let mut stream = TcpStream::from(socket);
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(&packet::connect(client_id))?;

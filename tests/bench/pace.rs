@@ -56,7 +56,7 @@ pub(crate) fn run(common: &Common, options: &Options) -> io::Result<Value> {
         };
         let clients = &mut clients;
         let worker = scope.spawn(move || pacing.run(clients, &epoll));
-        let interval = stage.conduct(common.warm_up(), common.measure(), || false);
+        let interval = stage.conduct(common.warm_up(), common.measure());
         stage.end();
         (interval, crate::join(worker))
     });

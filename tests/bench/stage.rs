@@ -43,18 +43,13 @@ impl Stage {
         self.0.store(OVER, Ordering::Relaxed);
     }
 
-    /// Leads through the stages; `is_enough` may end the measurement before its time.
-    pub(crate) fn conduct(
-        &self,
-        warm_up: Duration,
-        measure: Duration,
-        is_enough: impl Fn() -> bool,
-    ) -> io::Result<Interval> {
+    /// Leads through the stages.
+    pub(crate) fn conduct(&self, warm_up: Duration, measure: Duration) -> io::Result<Interval> {
         thread::sleep(warm_up);
         let before = Snapshot::take()?;
         let start = Instant::now();
         self.0.store(MEASURING, Ordering::Relaxed);
-        while start.elapsed() < measure && !is_enough() && !self.is_over() {
+        while start.elapsed() < measure && !self.is_over() {
             thread::sleep(LOOK.min(measure.saturating_sub(start.elapsed())));
         }
         self.end();

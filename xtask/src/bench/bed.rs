@@ -214,6 +214,11 @@ fn mosquitto(port: u16, directory: &std::path::Path) -> Result<Command> {
     Ok(command)
 }
 
+/// Clients that arrive do so from these, as each leaves a port that rests.
+pub(super) fn arrive_from() -> impl Iterator<Item = String> {
+    (11..=40).map(|host| format!("10.1.0.{host}"))
+}
+
 impl Drop for Bed {
     fn drop(&mut self) {
         self.held = None;
@@ -239,7 +244,10 @@ impl Hosts {
             brokers,
         } = &hosts;
         let end = |name, addresses| End { name, addresses };
-        let uplink = end("uplink", &["10.1.0.1"]);
+        let arriving: Vec<String> = arrive_from().collect();
+        let mut addresses = vec!["10.1.0.1"];
+        addresses.extend(arriving.iter().map(String::as_str));
+        let uplink = end("uplink", &addresses);
         balancer.join(end("clients", &["10.1.0.2"]), clients, uplink)?;
         let uplink = end("uplink", &["10.2.0.2", "10.2.0.3"]);
         balancer.join(end("brokers", &["10.2.0.1"]), brokers, uplink)?;
@@ -250,7 +258,7 @@ impl Hosts {
             host.sysctl("net.ipv4.tcp_tw_reuse", "1")?;
             host.sysctl("net.core.somaxconn", "4096")?;
         }
-        // Each client that has gone keeps its port for a minute.
+        // Each client that has gone keeps its port for a second, or a minute if it had no timestamps.
         clients.sysctl("net.ipv4.ip_local_port_range", "1024 65535")?;
         if contender == Contender::Forward {
             balancer.sysctl("net.ipv4.ip_forward", "1")?;

@@ -9,11 +9,10 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::bed::arrive_from;
 use super::scenario::{Broker, Cell, Scenario};
 use crate::{run, shell};
 
-/// The most clients of one round of `connect`: each leaves a port that rests for a minute.
-const CONNECT_LIMIT: usize = 10_000;
 /// Messages of each watched connection in a second.
 const PACE: usize = 20;
 /// New clients in a second, and how many at a time at most.
@@ -100,8 +99,8 @@ pub(super) fn command(tools: &Tools, cell: &Cell, address: &str, balancer: Optio
     let mut command = Command::new(&tools.load);
     let options = match cell.scenario {
         Scenario::Connect => {
-            command.arg("arrive");
-            vec![("limit", CONNECT_LIMIT)]
+            arrive(&mut command);
+            vec![]
         }
         Scenario::Idle => {
             command.arg("hold");
@@ -153,12 +152,16 @@ pub(super) fn hold(tools: &Tools, connections: usize, address: &str) -> Command 
 /// New clients, beside those that are watched.
 pub(super) fn arrivals(tools: &Tools, cell: &Cell, address: &str) -> Command {
     let mut command = Command::new(&tools.load);
-    command.arg("arrive");
-    command.arg(format!("--limit={CONNECT_LIMIT}"));
+    arrive(&mut command);
     command.arg(format!("--per-second={ARRIVALS}"));
     command.arg(format!("--connections={ARRIVING}"));
     for_so_long(&mut command, cell, address);
     command
+}
+
+fn arrive(command: &mut Command) {
+    command.arg("arrive");
+    command.args(arrive_from().map(|address| format!("--from={address}")));
 }
 
 fn for_so_long(command: &mut Command, cell: &Cell, address: &str) {
