@@ -1,5 +1,5 @@
 //! A thousand hostile connections a second for some seconds: those who talk notice nothing, and
-//! nothing is left of it.
+//! nothing is left of it. Long CONNECTs that never end have a bound in all.
 
 #![cfg(test)]
 
@@ -13,9 +13,10 @@ use harness::bed::{Bed, Family};
 use harness::broker;
 use harness::client::Client;
 use harness::echo::Echo;
+use harness::setup::Setup;
 use harness::shape::Shape;
 use harness::talk::Talk;
-use harness::wire::{Connect, Version};
+use harness::wire::{self, Connect, Version};
 use harness::{need, wait};
 
 /// Clients that talk.
@@ -142,4 +143,70 @@ fn others_go_on_by_splice() {
 #[test]
 fn others_go_on_by_copy() {
     need!(others_go_on("copy"));
+}
+
+/// Clients with a long CONNECT that never ends, and the bytes that each sends of it.
+const LONG: usize = 200;
+const SENT: usize = 60_000;
+/// `limits.pending_bytes`, and how many of them it has room for: a buffer has all of the 64 KiB that a
+/// CONNECT may have, the first 512 of which do not count.
+const PENDING_BYTES: u64 = 1 << 20;
+const KEPT: usize = 16;
+/// What the daemon may need more for them; without a bound, their bytes alone are more.
+const MEMORY_FOR_LONG: usize = 6 << 20;
+
+#[test]
+fn long_connects_that_never_end_make_room_for_others() {
+    let echo = Echo::start();
+    let daemon = Setup::new()
+        .backend("echo", echo.address)
+        .limits(r#"pending_bytes = "1MiB""#)
+        .limits(r#"connect_packet = "64KiB""#)
+        .limits(r#"connect_timeout = "60s""#)
+        .start();
+    let resident = daemon.process.resident_bytes();
+    let long = |n: usize| {
+        let name = "x".repeat(SENT + 100);
+        Connect::new(Version::V3_1_1, &format!("long-{n}")).user_name(&name)
+    };
+    let held = || {
+        let held = daemon.status()["admission"]["pending_bytes"].as_u64();
+        let held = held.expect("it is a number");
+        assert!(held <= PENDING_BYTES, "{held}");
+        held
+    };
+
+    let mut clients = Vec::new();
+    for n in 0..LONG {
+        let mut client = Client::dial(daemon.address());
+        client.send(&long(n).bytes()[..SENT]);
+        clients.push(client);
+        if n % 20 == 0 {
+            held();
+        }
+    }
+    wait::until("the oldest are gone", || {
+        held();
+        daemon.refused("pending_bytes") >= (LONG - KEPT) as u64
+    });
+    let grown = daemon.process.resident_bytes().saturating_sub(resident);
+    assert!(grown < MEMORY_FOR_LONG, "the daemon grew by {grown}");
+    assert_eq!(clients[0].rest(), b"");
+
+    // An ordinary client needs no room, and one with a long CONNECT gets it.
+    let refused = daemon.refused("pending_bytes");
+    Client::open(
+        daemon.address(),
+        &Connect::new(Version::V5, "an ordinary one"),
+    );
+    assert_eq!(daemon.refused("pending_bytes"), refused);
+    Client::open(daemon.address(), &long(LONG));
+    // So do the youngest of those that seemed not to end.
+    for (n, client) in clients.iter_mut().enumerate().skip(LONG - KEPT / 2) {
+        client.send(&long(n).bytes()[SENT..]);
+        assert_eq!(client.packet(), wire::connack(4, 0, &[]));
+    }
+    held();
+    drop(clients);
+    wait::until("nothing is held", || held() == 0);
 }

@@ -97,6 +97,9 @@ pub enum Attach {
     Tcx,
 }
 
+/// The first bytes of a CONNECT, which are not counted; most are no longer.
+pub const PENDING_FREE_BYTES: usize = 512;
+
 /// Bounds on what clients may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -114,6 +117,8 @@ pub struct Limits {
     pub pending_connects: Option<NonZeroU32>,
     /// The same for one source; `None` is half of `pending_connects`.
     pub pending_connects_per_source: Option<NonZeroU32>,
+    /// What all of them may hold beyond `PENDING_FREE_BYTES` each; there is room for the longest CONNECT.
+    pub pending_bytes: usize,
     /// How long a CONNECT may wait where a rate is set.
     pub queue_timeout: Duration,
     /// How often one client id may connect from one source; `None` is no limit.

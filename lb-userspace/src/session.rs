@@ -203,7 +203,7 @@ pub struct Listener {
 /// is left to do where the kernel takes it over.
 #[tracing::instrument(name = "session", level = "debug", skip_all, fields(client = %address))]
 pub async fn run(
-    mut client: TcpStream,
+    client: TcpStream,
     address: SocketAddr,
     bound: SocketAddr,
     now: &Snapshot,
@@ -213,7 +213,7 @@ pub async fn run(
     listener.accepted.add(1);
     let coming = world.coming.one_more();
     // What it takes to open is given back before the connection is carried, which may last for days.
-    let opened = Box::pin(open(&mut client, address, listener, now, world)).await;
+    let opened = Box::pin(open(&client, address, listener, now, world)).await;
     match next(opened, client, (listener, world), coming) {
         Next::Leaves(hand_off) => Some(hand_off),
         Next::Stays(rest) => {
@@ -277,7 +277,7 @@ struct Session {
 }
 
 async fn open(
-    client: &mut TcpStream,
+    client: &TcpStream,
     address: SocketAddr,
     listener: &Listener,
     now: &Snapshot,
@@ -286,7 +286,7 @@ async fn open(
     let admission = &world.admission;
     let room = admission.budget.shares(&now.limits).pending;
     let slot = admission.pending.enter(address.ip().into(), room);
-    let identified = identify::identify(client, now.limits, slot);
+    let identified = identify::identify(client, &now.limits, slot);
     let identified = world.stop.identifying.run_until_cancelled(identified).await;
     let identified = identified.unwrap_or(Err(Refused::TooSlow))?;
 

@@ -6,8 +6,7 @@ use super::pending::Room;
 
 /// For the maps, sockets of other kinds, and connections that are just being closed.
 const OTHERS: u64 = 256;
-/// The most connections without a CONNECT, unless more are asked for: each may hold one whole CONNECT
-/// but for its last byte.
+/// The most connections without a CONNECT, unless more are asked for.
 const PENDING: u64 = 8192;
 
 /// Descriptors of this process.

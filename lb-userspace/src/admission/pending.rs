@@ -2,13 +2,20 @@
 //!
 //! Who means well sends its CONNECT within a round trip. Who only takes up room is older than that,
 //! so it is the one to go, and a flood of such clients closes its own.
+//!
+//! What they have sent of long CONNECTs is kept here while more is awaited, and has a limit in all.
+//! Who needs the room of another one takes it at once: only as many buffers as there are threads, those
+//! that are being read into, last a moment longer than they are counted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::oneshot;
+use bytes::BytesMut;
+use tokio::sync::SetOnce;
 
 use super::Source;
+use crate::config::{Limits, PENDING_FREE_BYTES};
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -20,13 +27,21 @@ struct Queue {
     by_age: BTreeMap<u64, Waiting>,
     /// Those of each source that has any.
     by_source: HashMap<Source, BTreeSet<u64>>,
+    /// Those with bytes that count.
+    holding: BTreeSet<u64>,
+    /// The sum of what counts.
+    bytes: usize,
 }
 
 #[derive(Debug)]
 struct Waiting {
     from: Source,
-    /// Dropped when this one has to go.
-    _stays: oneshot::Sender<()>,
+    /// What it has sent; empty while that is read into.
+    received: BytesMut,
+    /// The capacity of `received` that counts: all but the first `PENDING_FREE_BYTES`.
+    bytes: usize,
+    /// Set when this one has to go.
+    crowded_out: Arc<SetOnce<CrowdedOut>>,
 }
 
 /// How many there may be.
@@ -36,32 +51,46 @@ pub struct Room {
     pub each_source: usize,
 }
 
+/// What others needed, which are younger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CrowdedOut {
+    /// Room for their bytes.
+    Bytes,
+    /// A place.
+    Places,
+}
+
 /// One of them; no longer when dropped.
 #[derive(Debug)]
 pub struct Slot {
     pending: Arc<Pending>,
     age: u64,
-    crowded_out: oneshot::Receiver<()>,
+    crowded_out: Arc<SetOnce<CrowdedOut>>,
 }
 
 impl Pending {
     /// Lets one more in, in the place of an older one where there is no room.
     pub fn enter(self: &Arc<Self>, from: Source, room: Room) -> Slot {
-        let (stays, crowded_out) = oneshot::channel();
+        let crowded_out = Arc::new(SetOnce::new());
         let mut queue = self.queue();
         let own = queue.by_source.get(&from);
-        if let Some(own) = own.filter(|own| own.len() >= room.each_source) {
-            let oldest = own.first().copied();
-            queue.remove(oldest);
+        let oldest = if let Some(own) = own.filter(|own| own.len() >= room.each_source) {
+            own.first().copied()
         } else if queue.by_age.len() >= room.all {
-            let oldest = queue.by_age.keys().next().copied();
-            queue.remove(oldest);
+            queue.by_age.keys().next().copied()
+        } else {
+            None
+        };
+        if let Some(oldest) = oldest {
+            queue.crowd_out(oldest, CrowdedOut::Places);
         }
         let age = queue.next;
         queue.next += 1;
         let waiting = Waiting {
             from,
-            _stays: stays,
+            received: BytesMut::new(),
+            bytes: 0,
+            crowded_out: Arc::clone(&crowded_out),
         };
         queue.by_age.insert(age, waiting);
         queue.by_source.entry(from).or_default().insert(age);
@@ -77,96 +106,94 @@ impl Pending {
         self.queue().by_age.len()
     }
 
+    /// What they hold in all that counts.
+    pub fn bytes(&self) -> usize {
+        self.queue().bytes
+    }
+
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Queue {
-    fn remove(&mut self, age: Option<u64>) {
-        let Some((age, waiting)) = age.and_then(|age| self.by_age.remove_entry(&age)) else {
-            return;
-        };
+    /// Counts so many bytes for one of them; the oldest that hold any go until there is room, it too.
+    fn hold(&mut self, age: u64, bytes: usize, most: usize) -> Option<()> {
+        let more = bytes.saturating_sub(self.by_age.get(&age)?.bytes);
+        while self.bytes + more > most {
+            let oldest = self.holding.first().map_or(age, |&oldest| oldest.min(age));
+            self.crowd_out(oldest, CrowdedOut::Bytes);
+            if oldest == age {
+                return None;
+            }
+        }
+        self.by_age.get_mut(&age)?.bytes += more;
+        self.holding.insert(age);
+        self.bytes += more;
+        Some(())
+    }
+
+    fn crowd_out(&mut self, age: u64, why: CrowdedOut) {
+        if let Some(waiting) = self.remove(age) {
+            waiting.crowded_out.set(why).ok();
+        }
+    }
+
+    fn remove(&mut self, age: u64) -> Option<Waiting> {
+        let waiting = self.by_age.remove(&age)?;
         if let Some(own) = self.by_source.get_mut(&waiting.from) {
             own.remove(&age);
             if own.is_empty() {
                 self.by_source.remove(&waiting.from);
             }
         }
+        self.holding.remove(&age);
+        self.bytes -= waiting.bytes;
+        Some(waiting)
     }
 }
 
 impl Slot {
-    /// Ends when another one needs the room.
-    pub async fn crowded_out(&mut self) {
-        // Nothing is ever sent: the other end is dropped.
-        if (&mut self.crowded_out).await.is_ok() {
-            std::future::pending::<()>().await;
+    /// Keeps what has come so far until there is more to read.
+    pub fn keep(&self, received: BytesMut) {
+        // Where this one had to go meanwhile, nobody needs it.
+        if let Some(waiting) = self.pending.queue().by_age.get_mut(&self.age) {
+            waiting.received = received;
         }
+    }
+
+    /// Gives back what was kept, with room for more of a CONNECT; `None` where this one has to go.
+    pub fn take(&self, limits: &Limits) -> Option<BytesMut> {
+        let mut queue = self.pending.queue();
+        let received = mem::take(&mut queue.by_age.get_mut(&self.age)?.received);
+        let full = received.capacity();
+        if received.len() < full {
+            return Some(received);
+        }
+        let capacity = (2 * full).min(limits.connect_packet_bytes).max(full);
+        queue.hold(
+            self.age,
+            capacity.saturating_sub(PENDING_FREE_BYTES),
+            limits.pending_bytes,
+        )?;
+        drop(queue);
+        // Growing in place could take more than what is counted.
+        let mut larger = BytesMut::with_capacity(capacity);
+        larger.extend_from_slice(&received);
+        Some(larger)
+    }
+
+    /// Ends when others need the room.
+    pub async fn crowded_out(&self) -> CrowdedOut {
+        *self.crowded_out.wait().await
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.pending.queue().remove(Some(self.age));
+        self.pending.queue().remove(self.age);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-    use std::sync::Arc;
-
-    use tokio::sync::oneshot::error::TryRecvError;
-
-    use super::{Pending, Room, Slot, Source};
-
-    const ROOM: Room = Room {
-        all: 3,
-        each_source: 2,
-    };
-
-    fn source(last: u8) -> Source {
-        std::net::IpAddr::from(Ipv4Addr::new(192, 0, 2, last)).into()
-    }
-
-    fn has_to_go(slot: &mut Slot) -> bool {
-        slot.crowded_out.try_recv() == Err(TryRecvError::Closed)
-    }
-
-    #[test]
-    fn a_source_crowds_out_its_own() {
-        let pending = Arc::new(Pending::default());
-        let mut other = pending.enter(source(1), ROOM);
-        let mut first = pending.enter(source(2), ROOM);
-        let mut second = pending.enter(source(2), ROOM);
-
-        let mut third = pending.enter(source(2), ROOM);
-
-        assert!(has_to_go(&mut first));
-        for slot in [&mut other, &mut second, &mut third] {
-            assert!(!has_to_go(slot));
-        }
-        assert_eq!(pending.count(), 3);
-    }
-
-    #[test]
-    fn the_oldest_goes_where_there_is_no_room_at_all() {
-        let pending = Arc::new(Pending::default());
-        let mut slots: Vec<Slot> = (0..4).map(|n| pending.enter(source(n), ROOM)).collect();
-
-        let gone: Vec<bool> = slots.iter_mut().map(has_to_go).collect();
-
-        assert_eq!(gone, [true, false, false, false]);
-    }
-
-    #[test]
-    fn nothing_is_left_of_those_who_are_through() {
-        let pending = Arc::new(Pending::default());
-        let slots: Vec<Slot> = (0..9).map(|n| pending.enter(source(n), ROOM)).collect();
-        drop(slots);
-
-        assert_eq!(pending.count(), 0);
-        assert!(pending.queue().by_source.is_empty());
-    }
-}
+mod tests;

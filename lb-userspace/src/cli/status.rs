@@ -205,10 +205,13 @@ fn clients(admission: &Admission) -> String {
         pending,
         pending_limit,
         pending_limit_per_source: _,
+        pending_bytes,
+        pending_bytes_limit,
         hurried: _,
     } = admission;
     format!(
-        "{}, {in_daemon} of {in_daemon_limit} in the daemon; {pending} of {pending_limit} without CONNECT",
+        "{}, {in_daemon} of {in_daemon_limit} in the daemon; {pending} of {pending_limit} without \
+         CONNECT, with {pending_bytes} of {pending_bytes_limit} bytes",
         of(*clients, *clients_limit)
     )
 }

@@ -25,6 +25,7 @@ pub const STICKY_CAPACITY: u32 = 1 << 18;
 pub const CONNECT_PACKET_BYTES: usize = 64 * 1024;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub const SOCKMAP_QUEUE_BYTES: u32 = 1 << 20;
+pub const PENDING_BYTES: usize = 64 << 20;
 
 pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const IDLE_MARGIN: Duration = Duration::from_secs(5);

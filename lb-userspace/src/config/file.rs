@@ -66,6 +66,7 @@ pub struct Limits {
     pub max_connections_per_source: Value<i64>,
     pub pending_connects: Value<i64>,
     pub pending_connects_per_source: Value<i64>,
+    pub pending_bytes: Value<Quantity>,
     pub queue_timeout: Value<Quantity>,
     pub connects_per_client: Value<Quantity>,
     pub idle_margin: Value<Quantity>,

@@ -108,6 +108,7 @@ impl Facts {
             clients_in_daemon = in_daemon,
             pending_connects = pending.all,
             pending_connects_per_source = pending.each_source,
+            pending_bytes = config.limits.pending_bytes,
             "at most"
         );
         for downgrade in self.downgrades() {
@@ -219,6 +220,8 @@ fn admission(now: &Snapshot, world: &World) -> Admission {
         pending: admission.pending.count(),
         pending_limit: pending.all,
         pending_limit_per_source: pending.each_source,
+        pending_bytes: admission.pending.bytes(),
+        pending_bytes_limit: now.limits.pending_bytes,
         hurried: world.refusals.hurried.value(),
     }
 }

@@ -1,17 +1,15 @@
 //! Exactly one CONNECT, in time and in bounds.
 
+use std::io::ErrorKind;
+
 use bytes::{Bytes, BytesMut};
-use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time;
 
 use super::refuse::Refused;
 use crate::admission::pending::Slot;
-use crate::config::Limits;
+use crate::config::{Limits, PENDING_FREE_BYTES};
 use crate::mqtt::connect::{Connect, Decoder};
-
-/// Room made for each read; most CONNECTs fit, larger ones take more as they arrive.
-const READ_BYTES: usize = 512;
 
 /// A client that said who it is.
 #[derive(Debug)]
@@ -22,38 +20,40 @@ pub(super) struct Identified {
 }
 
 pub(super) async fn identify(
-    client: &mut TcpStream,
-    limits: Limits,
-    mut slot: Slot,
+    client: &TcpStream,
+    limits: &Limits,
+    slot: Slot,
 ) -> Result<Identified, Refused> {
-    let read = time::timeout(
-        limits.connect_timeout,
-        read(client, limits.connect_packet_bytes),
-    );
+    let read = time::timeout(limits.connect_timeout, read(client, limits, &slot));
     tokio::select! {
-        // What is there is read, even where another one needs the room.
+        // What has come in one piece is read, even where another one needs the room.
         biased;
         identified = read => identified.unwrap_or(Err(Refused::TooSlow)),
-        () = slot.crowded_out() => Err(Refused::CrowdedOut),
+        why = slot.crowded_out() => Err(Refused::CrowdedOut(why)),
     }
 }
 
-async fn read(client: &mut TcpStream, limit: usize) -> Result<Identified, Refused> {
-    let mut decoder = Decoder::new(limit);
-    let mut received = BytesMut::new();
+async fn read(client: &TcpStream, limits: &Limits, slot: &Slot) -> Result<Identified, Refused> {
+    let mut decoder = Decoder::new(limits.connect_packet_bytes);
+    client.readable().await.map_err(Refused::Lost)?;
+    let mut received = BytesMut::with_capacity(PENDING_FREE_BYTES);
     loop {
-        received.reserve(READ_BYTES);
-        if client
-            .read_buf(&mut received)
-            .await
-            .map_err(Refused::Lost)?
-            == 0
-        {
-            return Err(Refused::Closed);
+        // There is room for more: of as many bytes as a CONNECT may have, the decoder wants none.
+        match client.try_read_buf(&mut received) {
+            Ok(0) => return Err(Refused::Closed),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(Refused::Lost(error)),
         }
         if let Some(connect) = decoder.decode(&mut received)? {
             let pipelined = received.freeze();
             return Ok(Identified { connect, pipelined });
         }
+        slot.keep(received);
+        client.readable().await.map_err(Refused::Lost)?;
+        let Some(kept) = slot.take(limits) else {
+            return Err(Refused::CrowdedOut(slot.crowded_out().await));
+        };
+        received = kept;
     }
 }

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time;
 
+use crate::admission::pending::CrowdedOut;
 use crate::admission::seats::Full;
 use crate::counters::Counter;
 use crate::mqtt::refusal::Refusal;
@@ -32,8 +33,11 @@ pub enum Refused {
     BackendsFull { pool: String, version: Version },
     #[error("client closed before its CONNECT was whole")]
     Closed,
-    #[error("too many others have no whole CONNECT either, and are younger")]
-    CrowdedOut,
+    #[error("{} have no whole CONNECT either, and are younger", match .0 {
+        CrowdedOut::Bytes => "others that need the room for its bytes",
+        CrowdedOut::Places => "too many others",
+    })]
+    CrowdedOut(CrowdedOut),
     #[error("{}", match full {
         Full::All => "there are `limits.max_connections` clients",
         Full::Daemon => "there are no descriptors for more clients that the daemon carries",
@@ -88,13 +92,14 @@ pub enum Reason {
     ListenerRate,
     Malformed,
     NoBackend,
+    PendingBytes,
     SourceFull,
     TooSlow,
     VersionNotServed,
 }
 
 impl Reason {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::AllFull,
         Self::BackendRate,
         Self::BackendsFull,
@@ -109,6 +114,7 @@ impl Reason {
         Self::ListenerRate,
         Self::Malformed,
         Self::NoBackend,
+        Self::PendingBytes,
         Self::SourceFull,
         Self::TooSlow,
         Self::VersionNotServed,
@@ -130,6 +136,7 @@ impl Reason {
             Self::ListenerRate => "listener_rate",
             Self::Malformed => "malformed",
             Self::NoBackend => "no_backend",
+            Self::PendingBytes => "pending_bytes",
             Self::SourceFull => "source_full",
             Self::TooSlow => "too_slow",
             Self::VersionNotServed => "version_not_served",
@@ -175,7 +182,10 @@ impl Refused {
             Self::ByBackends { .. } => Reason::ByBackends,
             Self::Closed | Self::Lost(_) => Reason::Closed,
             Self::Held { .. } => Reason::Held,
-            Self::CrowdedOut => Reason::CrowdedOut,
+            Self::CrowdedOut(why) => match why {
+                CrowdedOut::Bytes => Reason::PendingBytes,
+                CrowdedOut::Places => Reason::CrowdedOut,
+            },
             Self::Full { full, .. } => match full {
                 Full::All => Reason::AllFull,
                 Full::Daemon => Reason::DaemonFull,
@@ -199,7 +209,9 @@ impl Refused {
     fn connack(&self) -> Option<Bytes> {
         match self {
             Self::ByBackends { connack } => Some(connack.clone()),
-            Self::Closed | Self::CrowdedOut | Self::GaveUp | Self::Lost(_) | Self::TooSlow => None,
+            Self::Closed | Self::CrowdedOut(_) | Self::GaveUp | Self::Lost(_) | Self::TooSlow => {
+                None
+            }
             Self::BackendsFull { version, .. } | Self::Full { version, .. } => {
                 Refusal::QuotaExceeded.connack(Some(*version))
             }

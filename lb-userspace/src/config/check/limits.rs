@@ -7,7 +7,7 @@ use super::report::Report;
 use super::rules;
 use crate::config::complaint::Fault;
 use crate::config::file::{self, Quantity};
-use crate::config::{Limits, default, units};
+use crate::config::{Limits, PENDING_FREE_BYTES, default, units};
 
 pub(super) fn limits(written: file::Limits, report: &mut Report<'_>) -> Limits {
     let file::Limits {
@@ -18,6 +18,7 @@ pub(super) fn limits(written: file::Limits, report: &mut Report<'_>) -> Limits {
         max_connections_per_source,
         pending_connects,
         pending_connects_per_source,
+        pending_bytes,
         queue_timeout,
         connects_per_client,
         idle_margin,
@@ -28,13 +29,14 @@ pub(super) fn limits(written: file::Limits, report: &mut Report<'_>) -> Limits {
     let max_connections_per_source = most(max_connections_per_source);
     let pending_connects = most(pending_connects);
     let pending_connects_per_source = most(pending_connects_per_source);
+    let connect_packet_bytes = report.optional(
+        connect_packet,
+        default::CONNECT_PACKET_BYTES,
+        connect_packet_bytes,
+    );
 
     Limits {
-        connect_packet_bytes: report.optional(
-            connect_packet,
-            default::CONNECT_PACKET_BYTES,
-            connect_packet_bytes,
-        ),
+        connect_packet_bytes,
         connect_timeout: report.optional(
             connect_timeout,
             default::CONNECT_TIMEOUT,
@@ -49,6 +51,9 @@ pub(super) fn limits(written: file::Limits, report: &mut Report<'_>) -> Limits {
         max_connections_per_source,
         pending_connects,
         pending_connects_per_source,
+        pending_bytes: report.optional(pending_bytes, default::PENDING_BYTES, |value| {
+            self::pending_bytes(value, connect_packet_bytes)
+        }),
         queue_timeout: report.optional(queue_timeout, default::QUEUE_TIMEOUT, rules::duration),
         connects_per_client: report.optional(connects_per_client, None, rules::rate),
         idle_margin: report.optional(idle_margin, default::IDLE_MARGIN, |value| {
@@ -72,6 +77,16 @@ fn connect_packet_bytes(value: &Quantity) -> Result<usize, Fault> {
     } else {
         Err(rules::outside("\"64B\"", "\"1MiB\""))
     }
+}
+
+fn pending_bytes(value: &Quantity, connect_packet_bytes: usize) -> Result<usize, Fault> {
+    let bytes = units::size(&value.to_string())?;
+    let least = connect_packet_bytes.saturating_sub(PENDING_FREE_BYTES);
+    if bytes < least {
+        let problem = "has no room for one CONNECT as long as limits.connect_packet lets it be";
+        return Err(Fault::new(problem, format!("write at least \"{least}B\"")));
+    }
+    Ok(bytes)
 }
 
 fn sockmap_queue_bytes(value: &Quantity) -> Result<u32, Fault> {

@@ -51,6 +51,7 @@ fn shows_every_key_of_limits(limits: Limits) {
         max_connections_per_source,
         pending_connects,
         pending_connects_per_source,
+        pending_bytes,
         queue_timeout,
         connects_per_client,
         idle_margin,
@@ -59,7 +60,7 @@ fn shows_every_key_of_limits(limits: Limits) {
     assert!(connect_packet.is_some() && connect_timeout.is_some() && sockmap_queue.is_some());
     assert!(max_connections.is_some() && max_connections_per_source.is_some());
     assert!(pending_connects.is_some() && pending_connects_per_source.is_some());
-    assert!(queue_timeout.is_some() && connects_per_client.is_some());
+    assert!(pending_bytes.is_some() && queue_timeout.is_some() && connects_per_client.is_some());
     assert!(idle_margin.is_some() && idle_without_keep_alive.is_some());
 }
 
