@@ -93,7 +93,7 @@ fn a_hundred_reloads_disturb_nobody() {
     assert_eq!(status["backends"].as_array().map(Vec::len), Some(1));
     let entries = bed.setup.pins().dump("LISTENERS").len();
     assert_eq!(
-        entries, 3,
+        entries, 4,
         "listeners that are gone have gone from the table"
     );
 }

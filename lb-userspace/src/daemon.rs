@@ -304,6 +304,7 @@ fn serve(
         manager.stopping();
     }
     stop.carrying.cancel();
+    world.registry.carried.stop();
     for worker in workers {
         if worker.join().is_err() {
             tracing::error!("a worker thread panicked");

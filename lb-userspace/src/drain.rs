@@ -1,6 +1,7 @@
 //! Stop taking, let go, wait: how every task of the daemon ends.
 
 use std::future::Future;
+use std::pin::Pin;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -14,9 +15,13 @@ pub struct Stop {
     pub identifying: CancellationToken,
     /// Nobody is brought to a broker any more.
     pub opening: CancellationToken,
-    /// Nobody's bytes are carried any more.
+    /// Nobody's bytes are carried any more. Sessions that are listed hear it from
+    /// [`Sessions::stop`](crate::registry::carried::Sessions::stop), and need not look.
     pub carrying: CancellationToken,
 }
+
+/// What a task leaves to do.
+pub type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Spawns the tasks of one thread and waits for them; a stop reaches all threads.
 #[derive(Debug, Clone)]
@@ -48,17 +53,13 @@ impl Tasks {
 
     /// Runs `task` to its end or until nobody is brought to a broker any more; what it leaves to do is
     /// done in any case.
-    pub fn spawn_with_end<T: Send, F>(
-        &self,
-        task: impl Future<Output = Option<T>> + Send + 'static,
-        end: impl FnOnce(T) -> F + Send + 'static,
-    ) where
-        F: Future<Output = ()> + Send,
-    {
+    pub fn spawn_with_end(&self, task: impl Future<Output = Option<Rest>> + Send + 'static) {
         let stop = self.stop.opening.clone();
         self.tracker.spawn(async move {
-            if let Some(left) = stop.run_until_cancelled(task).await.flatten() {
-                Box::pin(end(left)).await;
+            // In memory of its own: what comes before the rest is given back.
+            let begun = Box::pin(async move { stop.run_until_cancelled(task).await });
+            if let Some(rest) = begun.await.flatten() {
+                rest.await;
             }
         });
     }

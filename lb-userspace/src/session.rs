@@ -11,7 +11,6 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -26,7 +25,7 @@ use crate::balance::Subject;
 use crate::config::{DataPath, Limits};
 use crate::counters::{Counter, Gauge, OneMore};
 use crate::dial::Shape;
-use crate::drain::Stop;
+use crate::drain::{Rest, Stop};
 use crate::evict::Evictions;
 use crate::kernel::leg::Agreed;
 use crate::kernel::sockmap::Sockmap;
@@ -199,62 +198,53 @@ pub struct Listener {
     pub accepted: Arc<Counter>,
 }
 
-/// Serves one client that came in at `bound`, as the configuration was when it came; gives back what
-/// is left to do where the kernel takes it over.
+/// Serves one client that came in at `bound`, as the configuration was when it came, until it is known
+/// what becomes of it; gives back the rest of its time in the daemon, which may last for days.
 #[tracing::instrument(name = "session", level = "debug", skip_all, fields(client = %address))]
 pub async fn run(
     client: TcpStream,
     address: SocketAddr,
     bound: SocketAddr,
     now: &Snapshot,
-    world: &World,
-) -> Option<Box<HandOff>> {
+    world: &Arc<World>,
+) -> Option<Rest> {
     let listener = now.listener_at(bound)?;
     listener.accepted.add(1);
     let coming = world.coming.one_more();
-    // What it takes to open is given back before the connection is carried, which may last for days.
-    let opened = Box::pin(open(&client, address, listener, now, world)).await;
-    match next(opened, client, (listener, world), coming) {
-        Next::Leaves(hand_off) => Some(hand_off),
-        Next::Stays(rest) => {
-            rest.await;
-            None
-        }
-    }
+    let opened = open(&client, address, listener, now, world).await;
+    Some(rest(opened, client, (listener, world), coming))
 }
 
-/// What becomes of a client.
-enum Next<'w> {
-    Leaves(Box<HandOff>),
-    /// The rest of its time in the daemon.
-    Stays(Pin<Box<dyn Future<Output = ()> + Send + 'w>>),
-}
-
-fn next<'w>(
+fn rest(
     opened: Result<Session, Refused>,
     client: TcpStream,
-    (listener, world): (&Listener, &'w World),
+    (listener, world): (&Listener, &Arc<World>),
     coming: OneMore<'_>,
-) -> Next<'w> {
+) -> Rest {
     let session = match opened {
         Ok(session) => session,
         Err(refused) => {
             tracing::debug!(reason = refused.reason().label(), "refused: {refused}");
             world.refusals.count(refused.reason());
-            return Next::Stays(Box::pin(async move {
+            let world = Arc::clone(world);
+            return Box::pin(async move {
                 refuse::answer(client, &refused, &world.refusals).await;
-            }));
+            });
         }
     };
     match leave(client, session, listener, world) {
-        Ok(hand_off) => Next::Leaves(Box::new(hand_off)),
+        Ok(hand_off) => {
+            let world = Arc::clone(world);
+            Box::pin(async move {
+                if let Some(splicer) = &world.splicer {
+                    hand_off.complete(splicer).await;
+                }
+            })
+        }
         Err(stays) => {
             drop(coming);
             let (client, session, because) = *stays;
-            let carried = carry::carry(client, session, because, world);
-            Next::Stays(Box::pin(async move {
-                world.stop.carrying.run_until_cancelled(carried).await;
-            }))
+            carry::carry(client, session, because, Arc::clone(world))
         }
     }
 }
@@ -322,12 +312,11 @@ async fn serve(
         .as_ref()
         .filter(|_| matches!(listener.datapath, DataPath::Auto | DataPath::Splice))
         .filter(|_| !world.is_released());
-    let agreed = Agreed::of(client).ok();
     let shape = || {
         Some(Shape {
             ports: &splicer?.ports,
             registry: &world.registry,
-            client: agreed?,
+            client: Agreed::of(client).ok()?,
         })
     };
     let (mut broker, expected, recall) =

@@ -21,7 +21,7 @@ const COPIED: u16 = 1884;
 pub const COPY: &str = r#"
 [[listeners]]
 name = "copied"
-bind = ["10.1.0.2:1884"]
+bind = ["10.1.0.2:1884", "[fd01::2]:1884"]
 pool = "brokers"
 datapath = "copy"
 "#;

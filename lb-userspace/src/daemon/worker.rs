@@ -150,16 +150,7 @@ fn begin(
     world: &Arc<World>,
     sessions: &Tasks,
 ) {
-    let (world, splicing) = (Arc::clone(world), Arc::clone(world));
-    sessions.spawn_with_end(
-        async move { session::run(client, address, bound, &now, &world).await },
-        // In memory of its own, which those who stay do not have.
-        |hand_off| {
-            Box::pin(async move {
-                if let Some(splicer) = &splicing.splicer {
-                    hand_off.complete(splicer).await;
-                }
-            })
-        },
-    );
+    let world = Arc::clone(world);
+    let session = async move { session::run(client, address, bound, &now, &world).await };
+    sessions.spawn_with_end(session);
 }

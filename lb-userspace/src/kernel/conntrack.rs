@@ -4,8 +4,10 @@
 //! for the time of an established connection, five days, and fill the table; so it is removed.
 
 use std::cell::RefCell;
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use socket2::Socket;
@@ -23,16 +25,29 @@ const CTA_PROTO_SRC_PORT: u16 = 2;
 const CTA_PROTO_DST_PORT: u16 = 3;
 const TCP: u8 = 6;
 
-/// There where connections are tracked.
+/// How many connections are tracked; there where that can be done.
 const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
 
 thread_local! {
     static SOCKET: RefCell<Option<Socket>> = const { RefCell::new(None) };
+    static TRACKED: RefCell<Option<File>> = const { RefCell::new(None) };
 }
 
 /// Whether this host tracks connections.
 pub fn is_in_use() -> bool {
     Path::new(COUNT).exists()
+}
+
+/// Whether any connection is tracked now: without a rule that asks for it none is.
+pub fn has_any() -> bool {
+    TRACKED.with_borrow_mut(|kept| {
+        if kept.is_none() {
+            *kept = File::open(COUNT).ok();
+        }
+        let mut count = [0; 2];
+        let read = kept.as_ref().map(|file| file.read_at(&mut count, 0));
+        !matches!(read, Some(Ok(_)) if &count == b"0\n")
+    })
 }
 
 /// Forgets the connection that `from` opened to `to`.

@@ -64,11 +64,14 @@ impl Lookup {
         })
     }
 
-    fn to(&mut self, destination: IpAddr, source: Option<IpAddr>) -> io::Result<Route> {
-        // The kernel tells of a change before it is done, so what was known before is right.
+    /// The kernel tells of a change before it is done, so what was known before is right.
+    fn keep_up(&mut self) {
         if self.changes.any() || self.known.len() >= KEPT {
             self.known.clear();
         }
+    }
+
+    fn to(&mut self, destination: IpAddr, source: Option<IpAddr>) -> io::Result<Route> {
         if let Some(route) = self.known.get(&(destination, source)) {
             return Ok(*route);
         }
@@ -101,14 +104,31 @@ pub fn prepare() -> io::Result<()> {
 ///
 /// `ENETUNREACH` and the like, as the kernel says.
 pub fn to(destination: IpAddr, source: Option<IpAddr>) -> io::Result<Route> {
+    look_up(|lookup| lookup.to(destination, source))
+}
+
+/// The ways to two peers, each from this host's own end of a connection.
+///
+/// # Errors
+///
+/// The same for the first that has none.
+pub fn both([one, other]: [[SocketAddr; 2]; 2]) -> io::Result<[Route; 2]> {
+    look_up(|lookup| {
+        let mut way = |[peer, local]: [SocketAddr; 2]| lookup.to(peer.ip(), Some(local.ip()));
+        Ok([way(one)?, way(other)?])
+    })
+}
+
+fn look_up<R>(find: impl FnOnce(&mut Lookup) -> io::Result<R>) -> io::Result<R> {
     LOOKUP.with_borrow_mut(|kept| {
         let mut lookup = match kept.take() {
             Some(lookup) => lookup,
             None => Lookup::open()?,
         };
-        let route = lookup.to(destination, source);
+        lookup.keep_up();
+        let found = find(&mut lookup);
         *kept = Some(lookup);
-        route
+        found
     })
 }
 

@@ -13,7 +13,22 @@ use crate::evict::rank::Kept;
 
 /// All of them, by the number of the session. Each is there once, for as long as it has sockets.
 #[derive(Debug, Default)]
-pub struct Sessions(Mutex<HashMap<u64, Arc<Shared>>>);
+pub struct Sessions(Mutex<List>);
+
+#[derive(Debug, Default)]
+struct List {
+    all: HashMap<u64, Arc<Shared>>,
+    is_stopped: bool,
+}
+
+/// Why a session is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// Its backend gets rid of it.
+    Evicted(Because),
+    /// The daemon ends.
+    Stopped,
+}
 
 /// What a session shows of itself.
 #[derive(Debug)]
@@ -23,7 +38,7 @@ struct Shared {
     kept: Kept,
     /// `CLOCK_MONOTONIC`, in nanoseconds.
     last_seen: AtomicU64,
-    told: Mutex<Option<Because>>,
+    told: Mutex<Option<Told>>,
     is_told: Notify,
 }
 
@@ -47,14 +62,16 @@ pub struct Carried {
 impl Sessions {
     /// Lists a session.
     pub fn add(self: &Arc<Self>, number: u64, backend: u32, kept: Kept) -> Carried {
+        let mut list = self.lock();
         let shared = Arc::new(Shared {
             backend,
             kept,
             last_seen: AtomicU64::new(now()),
-            told: Mutex::default(),
+            told: Mutex::new(list.is_stopped.then_some(Told::Stopped)),
             is_told: Notify::new(),
         });
-        self.lock().insert(number, Arc::clone(&shared));
+        list.all.insert(number, Arc::clone(&shared));
+        drop(list);
         Carried {
             sessions: Arc::clone(self),
             number,
@@ -66,6 +83,7 @@ impl Sessions {
     pub fn of_backend(&self, backend: u32, mut look: impl FnMut(Sight)) {
         let sessions = self.lock();
         let theirs = sessions
+            .all
             .iter()
             .filter(|(_, shared)| shared.backend == backend && shared.told().is_none());
         theirs.for_each(|(number, shared)| look(shared.sight(*number)));
@@ -74,27 +92,44 @@ impl Sessions {
     /// The session, unless it has ended or has been told to.
     pub fn sight(&self, number: u64) -> Option<Sight> {
         let sessions = self.lock();
-        let shared = sessions.get(&number)?;
+        let shared = sessions.all.get(&number)?;
         shared.told().is_none().then(|| shared.sight(number))
     }
 
     /// Tells a session to end; whether it is there and had not been told.
     pub fn tell(&self, number: u64, because: Because) -> bool {
-        let Some(shared) = self.lock().get(&number).cloned() else {
+        let Some(shared) = self.lock().all.get(&number).cloned() else {
             return false;
         };
-        let is_first = shared.told().replace(because).is_none();
-        shared.is_told.notify_one();
-        is_first
+        shared.tell(Told::Evicted(because))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Shared>>> {
+    /// Tells all sessions, and those that are yet to come, that the daemon ends.
+    pub fn stop(&self) {
+        let mut list = self.lock();
+        list.is_stopped = true;
+        for shared in list.all.values() {
+            shared.tell(Told::Stopped);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, List> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Shared {
-    fn told(&self) -> MutexGuard<'_, Option<Because>> {
+    /// Whether nothing had been told before, which would stand.
+    fn tell(&self, what: Told) -> bool {
+        let mut told = self.told();
+        let is_first = told.is_none();
+        told.get_or_insert(what);
+        drop(told);
+        self.is_told.notify_one();
+        is_first
+    }
+
+    fn told(&self) -> MutexGuard<'_, Option<Told>> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -114,11 +149,11 @@ impl Carried {
     }
 
     /// Ends when the session is to end, and tells why.
-    pub async fn told(&self) -> Because {
+    pub async fn told(&self) -> Told {
         loop {
             let told = *self.shared.told();
-            if let Some(because) = told {
-                return because;
+            if let Some(told) = told {
+                return told;
             }
             self.shared.is_told.notified().await;
         }
@@ -127,7 +162,7 @@ impl Carried {
 
 impl Drop for Carried {
     fn drop(&mut self) {
-        self.sessions.lock().remove(&self.number);
+        self.sessions.lock().all.remove(&self.number);
     }
 }
 
@@ -141,7 +176,7 @@ fn now() -> u64 {
 mod tests {
     use std::sync::Arc;
 
-    use super::{Because, Kept, Sessions};
+    use super::{Because, Kept, Sessions, Told};
 
     fn of_backend(sessions: &Sessions, backend: u32) -> Vec<u64> {
         let mut numbers = Vec::new();
@@ -175,7 +210,11 @@ mod tests {
 
         sessions.tell(1, Because::Dead);
 
-        assert_eq!(one.told().await, Because::Dead);
-        assert_eq!(one.told().await, Because::Dead);
+        sessions.stop();
+        let late = sessions.add(2, 7, Kept::Nothing);
+
+        assert_eq!(one.told().await, Told::Evicted(Because::Dead));
+        assert_eq!(one.told().await, Told::Evicted(Because::Dead));
+        assert_eq!(late.told().await, Told::Stopped);
     }
 }

@@ -9,24 +9,23 @@
 //! with a reset, since the client was still sending.
 
 use std::cell::RefCell;
-use std::future::Future;
-use std::io;
+use std::future::{Future, poll_fn};
+use std::io::{self, Read as _};
 use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::Bytes;
 use socket2::SockRef;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
-use tokio::task::coop;
 use tokio::time;
 
 use crate::counters::Counter;
 use crate::evict::Because;
 use crate::kernel::leg;
-use crate::registry::carried::Carried;
+use crate::registry::carried::{Carried, Told};
 use crate::sys;
 
 /// Bytes read at once; the size of the buffer each thread has.
@@ -103,18 +102,18 @@ pub async fn relay(
         ));
         tokio::select! {
             ended = both(up, down, tally) => Err(ended),
-            because = told(carried) => Ok(because),
+            told = told(carried) => Ok(told),
         }
     };
     match told {
-        Ok(because) => dismiss(client, broker, because).await,
+        Ok(Told::Evicted(because)) => dismiss(client, broker, because).await,
         Err(Some(End::Receiver)) => linger(client).await,
         Err(Some(End::Silence)) => {
             tally.idle.add(1);
             tracing::debug!("client is silent, and taken for lost");
             reset([client, broker]);
         }
-        Err(Some(End::Sender) | None) => {}
+        Ok(Told::Stopped) | Err(Some(End::Sender) | None) => {}
     }
 }
 
@@ -140,7 +139,7 @@ fn reset(sockets: [&TcpStream; 2]) {
     }
 }
 
-pub(super) async fn told(carried: Option<&Carried>) -> Because {
+async fn told(carried: Option<&Carried>) -> Told {
     match carried {
         Some(carried) => carried.told().await,
         None => std::future::pending().await,
@@ -213,9 +212,9 @@ async fn pump(
     carried: Option<&Carried>,
 ) -> End {
     loop {
-        // A pair of fast peers must not keep the thread from all the others.
-        coop::consume_budget().await;
-        if from.readable().await.is_err() {
+        // Takes turns with others, as a pair of fast peers must not keep the thread from them.
+        let readable = poll_fn(|context| from.as_ref().poll_read_ready(context));
+        if readable.await.is_err() {
             return End::Sender;
         }
         if let Some(carried) = carried {
@@ -244,7 +243,7 @@ enum Shifted {
 
 /// Reads once and writes once, without waiting.
 fn shift(from: &ReadHalf<'_>, to: &WriteHalf<'_>, scratch: &mut [u8]) -> Result<Shifted, End> {
-    let count = match from.try_read(scratch) {
+    let count = match read(from.as_ref(), scratch) {
         Ok(0) => return Err(End::Sender),
         Ok(count) => count,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Shifted::Nothing),
@@ -259,6 +258,22 @@ fn shift(from: &ReadHalf<'_>, to: &WriteHalf<'_>, scratch: &mut [u8]) -> Result<
         return Ok(Shifted::All(count));
     }
     Ok(Shifted::Rest(count, scratch[written..count].to_vec()))
+}
+
+/// Reads once. A socket that did not fill the buffer has nothing more, and is not asked again before it
+/// says that it has.
+fn read(from: &TcpStream, scratch: &mut [u8]) -> io::Result<usize> {
+    let mut last = None;
+    let read = from.try_io(Interest::READABLE, || {
+        let count = (&*SockRef::from(from)).read(scratch)?;
+        if count == 0 || count == scratch.len() {
+            return Ok(count);
+        }
+        last = Some(count);
+        // Has the runtime wait for the next edge (epoll(7)); one since then is not lost.
+        Err(io::ErrorKind::WouldBlock.into())
+    });
+    last.map_or(read, Ok)
 }
 
 /// What a socket has received, without waiting: `None` is nothing yet, no bytes are the end.

@@ -35,7 +35,7 @@ use step::{End, Stream, Wait};
 use super::copy::{self, Pending, Tally};
 use crate::evict::Because;
 use crate::kernel::sockmap::{Expected, Legs};
-use crate::registry::carried::Carried;
+use crate::registry::carried::{Carried, Told};
 
 /// The first and the longest pause while the kernel still has to queue what it carried.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
@@ -58,7 +58,7 @@ pub struct Pair {
 /// What ends a session that has not failed.
 enum Over {
     Ended,
-    Told(Because),
+    Told(Told),
     Silence,
 }
 
@@ -70,7 +70,7 @@ pub async fn relay(
     pending: Pending,
     idle: Option<Duration>,
     tallies: &Tallies<'_>,
-    carried: Option<&Carried>,
+    carried: &Carried,
 ) {
     // From here on there is news of them by `legs` alone.
     let (Ok(client), Ok(broker)) = (client.into_std(), broker.into_std()) else {
@@ -88,7 +88,7 @@ pub async fn relay(
     };
     let result = tokio::select! {
         ended = relay.run() => ended.map(|()| Over::Ended),
-        because = copy::told(carried) => Ok(Over::Told(because)),
+        told = carried.told() => Ok(Over::Told(told)),
         () = copy::silent(&sockets[0], idle) => Ok(Over::Silence),
     };
     tallies.moved.from_client.add(relay.legs.moved(0).carried);
@@ -108,7 +108,8 @@ pub async fn relay(
             reset(&client);
             reset(&broker);
         }
-        Ok(Over::Told(because)) => {
+        Ok(Over::Told(Told::Stopped)) => {}
+        Ok(Over::Told(Told::Evicted(because))) => {
             drop(legs);
             part(client, broker, Some(because), streams[0].end).await;
         }

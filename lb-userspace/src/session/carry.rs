@@ -1,13 +1,13 @@
 //! A connection that stays in the daemon: on the sockmap path, or on the copy path.
 
-use std::pin::Pin;
+use std::sync::Arc;
 
 use lb_common::client::Path;
 use tokio::net::TcpStream;
 
 use super::{Opened, Session, World};
+use crate::drain::Rest;
 use crate::kernel::sockmap::Legs;
-use crate::registry::Entry;
 use crate::relay::sockmap::{Pair, Tallies};
 use crate::relay::{Because, copy, sockmap};
 
@@ -16,10 +16,10 @@ pub(super) fn carry(
     mut client: TcpStream,
     session: Session,
     mut because: Because,
-    world: &World,
-) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    world: Arc<World>,
+) -> Rest {
     let legs = if because.path() == Path::Sockmap {
-        legs(&client, &session, world)
+        legs(&client, &session, &world)
     } else {
         None
     };
@@ -27,37 +27,45 @@ pub(super) fn carry(
         because = Because::Table;
     }
     world.choices.count(because);
-    tracing::debug!(because = because.label(), "relaying");
     let Session {
         broker: Opened { mut broker, .. },
         pending,
         idle,
         seat,
-        mut entry,
+        entry,
         ..
     } = session;
-    if let Some(entry) = &mut entry {
-        entry.list(because.path());
-    }
+    let Some(mut entry) = entry else {
+        tracing::debug!(because = because.label(), "relaying");
+        // It is on no list, and has to look whether the daemon ends.
+        return Box::pin(async move {
+            let _seat = seat;
+            let relay = copy::relay(&mut client, &mut broker, pending, idle, &world.copied, None);
+            world.stop.carrying.run_until_cancelled(relay).await;
+        });
+    };
+    entry.list(because.path());
+    let number = entry.session();
+    tracing::debug!(because = because.label(), number, "relaying");
     let place = (entry, seat);
     match legs {
         Some(legs) => Box::pin(async move {
             let (entry, _seat) = place;
-            let carried = entry.as_ref().map(Entry::carry);
+            let carried = entry.carry();
             let tallies = Tallies {
                 copied: &world.copied,
                 moved: &world.moved,
             };
             let pair = Pair { client, broker };
-            sockmap::relay(legs, pair, pending, idle, &tallies, carried.as_ref()).await;
-            tracing::debug!("closed");
+            sockmap::relay(legs, pair, pending, idle, &tallies, &carried).await;
+            tracing::debug!(number, "closed");
         }),
         None => Box::pin(async move {
             let (entry, _seat) = place;
-            let carried = entry.as_ref().map(Entry::carry);
-            let (tally, carried) = (&world.copied, carried.as_ref());
+            let carried = entry.carry();
+            let (tally, carried) = (&world.copied, Some(&carried));
             copy::relay(&mut client, &mut broker, pending, idle, tally, carried).await;
-            tracing::debug!("closed");
+            tracing::debug!(number, "closed");
         }),
     }
 }

@@ -18,10 +18,11 @@ use crate::kernel::flows::{End, Labels, Pair, arriving, now};
 use crate::kernel::grace::Grace;
 use crate::kernel::leg::Leg;
 use crate::kernel::ports::{Port, Ports};
-use crate::kernel::route::{self, LOOPBACK};
+use crate::kernel::route::{self, LOOPBACK, Route};
 use crate::kernel::sweep::Ended;
 use crate::kernel::tables::Tables;
 use crate::registry::Entry;
+use crate::registry::carried::Told;
 use crate::relay::copy::Pending;
 use crate::relay::splice::{Aborted, Installed, Leaving};
 use crate::relay::{Able, Because, Choice, Facts, choose as choose_path};
@@ -128,8 +129,9 @@ fn facts(client: &TcpStream, session: &Session, world: &World) -> io::Result<(Fa
         (asked + to_broker.len(), 0),
         (to_client.len(), asked as u64),
     ];
-    let (from, client_open) = end(client, [client_peer, client_local], up)?;
-    let (to, broker_open) = end(broker, [broker_peer, broker_local], down)?;
+    let ways = route::both([[client_peer, client_local], [broker_peer, broker_local]])?;
+    let from = end(client, [client_peer, client_local], up, &ways[0])?;
+    let to = end(broker, [broker_peer, broker_local], down, &ways[1])?;
     let [from_client, from_broker] = [&from, &to].map(|end| {
         let key = arriving(end.peer, end.local);
         let take = |tables: &mut Tables| tables.take_handshake(&key);
@@ -140,7 +142,7 @@ fn facts(client: &TcpStream, session: &Session, world: &World) -> io::Result<(Fa
     let facts = Facts {
         accepted: session.entry.is_some(),
         same_family: from.peer.is_ipv4() == to.peer.is_ipv4(),
-        reachable: [client_open, broker_open],
+        reachable: ways.map(|way| way.is_open),
         port: session.broker.port.is_some(),
         seen: from_client.is_some() && from_broker.is_some(),
         client: from.leg.agreed,
@@ -150,22 +152,21 @@ fn facts(client: &TcpStream, session: &Session, world: &World) -> io::Result<(Fa
     Ok((facts, Legs([from, to])))
 }
 
-/// One leg, between a peer and this host, and whether the kernel half can reach the peer; so many bytes
-/// have been read from its socket, and written to it.
+/// One leg, between a peer and this host; so many bytes have been read from its socket, and written
+/// to it.
 fn end(
     socket: &TcpStream,
     [peer, local]: [SocketAddr; 2],
     (taken, written): (usize, u64),
-) -> io::Result<(End, bool)> {
-    let way = route::to(peer.ip(), Some(local.ip()))?;
-    let end = End {
+    way: &Route,
+) -> io::Result<End> {
+    Ok(End {
         leg: Leg::read(socket, taken)?,
         peer: canonical(peer),
         local: canonical(local),
         interface: way.interface,
         written,
-    };
-    Ok((end, way.is_open))
+    })
 }
 
 fn canonical(address: SocketAddr) -> SocketAddr {
@@ -241,7 +242,7 @@ impl HandOff {
         match left {
             Ok(()) => {
                 splicer.left.add(1);
-                if splicer.is_tracked {
+                if splicer.is_tracked && conntrack::has_any() {
                     forget(untracked);
                 }
                 if let Some(entry) = entry {
@@ -263,7 +264,11 @@ impl HandOff {
 /// Ends where the session is to end before it has left.
 async fn told(entry: Option<&Entry>) -> evict::Because {
     match entry.map(Entry::carry) {
-        Some(carried) => carried.told().await,
+        Some(carried) => match carried.told().await {
+            Told::Evicted(because) => because,
+            // It is left alone as soon as it can be.
+            Told::Stopped => std::future::pending().await,
+        },
         None => std::future::pending().await,
     }
 }
