@@ -55,9 +55,9 @@ impl Tasks {
     /// done in any case.
     pub fn spawn_with_end(&self, task: impl Future<Output = Option<Rest>> + Send + 'static) {
         let stop = self.stop.opening.clone();
+        // In memory of its own, which is given back before the rest begins.
+        let begun = Box::pin(async move { stop.run_until_cancelled(task).await });
         self.tracker.spawn(async move {
-            // In memory of its own: what comes before the rest is given back.
-            let begun = Box::pin(async move { stop.run_until_cancelled(task).await });
             if let Some(rest) = begun.await.flatten() {
                 rest.await;
             }
