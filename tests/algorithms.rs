@@ -63,10 +63,14 @@ fn assert_shared(daemon: &Daemon, clients: u64, what: &str) {
 fn clients_that_come_and_go_are_shared_by_weight() {
     const CLIENTS: u32 = 10_000;
     const THREADS: u32 = 8;
-    for algorithm in ["client_id", "round_robin", "source"] {
+    need!(namespace::enter_new());
+    let each = |path| ["client_id", "round_robin", "source"].map(|algorithm| (algorithm, path));
+    for (algorithm, path) in each("auto").into_iter().chain(each("copy")) {
         let brokers = [Echo::start(), Echo::start(), Echo::start()];
         let daemon = weighted(Setup::new(), &brokers)
             .pool(&format!("balance = {algorithm:?}"))
+            .listener(&format!("datapath = {path:?}"))
+            .with_kernel(need!(Pins::new()))
             .start();
         let address = daemon.address();
 
@@ -78,6 +82,8 @@ fn clients_that_come_and_go_are_shared_by_weight() {
         });
 
         assert_shared(&daemon, CLIENTS.into(), algorithm);
+        let spliced = daemon.chosen("eligible") * 2 > CLIENTS.into();
+        assert_eq!(spliced, path == "auto", "{}", daemon.status());
     }
 }
 
