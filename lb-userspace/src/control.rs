@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
-use tokio::time;
+use tokio::{task, time};
 
 pub mod explain;
 pub mod flows;
@@ -188,7 +188,16 @@ async fn talk(
         Ok(request) => answer(request).await,
         Err(error) => Reply::Error(format!("not a request of this version: {error}")),
     };
-    let mut reply = serde_json::to_vec(&reply)?;
+    // A list of a million takes longer than this thread has.
+    let is_long = matches!(reply, Reply::Flows(_));
+    let write = move || serde_json::to_vec(&reply);
+    let mut reply = if is_long {
+        task::spawn_blocking(write)
+            .await
+            .map_err(io::Error::other)??
+    } else {
+        write()?
+    };
     reply.push(b'\n');
     time::timeout(PATIENCE, caller.write_all(&reply)).await??;
     Ok(None)

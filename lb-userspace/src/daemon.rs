@@ -133,7 +133,11 @@ pub fn run(start: &Start) -> Result<(), Failure> {
     let shared = shared(config, kernel.as_ref(), admission)?;
     let world = Arc::new(build::world(config, tables, shared, since, unix_time)?);
     sign(&world, since)?;
-    let own_tables = kernel.as_ref().map(Kernel::tables).transpose()?;
+    let own_tables = kernel
+        .as_ref()
+        .map(Kernel::tables)
+        .transpose()?
+        .map(Arc::new);
     if let Some(tables) = &own_tables {
         sweep::adopt(&world, tables, beside);
     }

@@ -1,30 +1,21 @@
-//! What the command line asks and can be told at once.
+//! What the command line asks.
 
-use super::report::Facts;
-use super::{explain, flows, operate};
-use crate::control::{Reply, Request};
+use super::{explain, flows};
+use crate::control::Reply;
+use crate::control::explain::{Question, Thought};
+use crate::control::flows::Filter;
 use crate::kernel::tables::Tables;
 use crate::session::World;
 
-pub(super) fn answer(
-    world: &World,
-    tables: Option<&Tables>,
-    facts: &Facts,
-    request: Request,
-) -> Reply {
-    match request {
-        Request::Explain { question } => {
-            explain::explain(world, &question).map_or_else(Reply::Error, Reply::Explained)
-        }
-        Request::Flows(filter) => Reply::Flows(match tables {
-            Some(tables) => flows::rows(world, tables, &filter),
-            None => Vec::new(),
-        }),
-        Request::Operate { change } => operate::answer(world, &change),
-        Request::HandOver | Request::Reload => Reply::Error("not here".to_owned()),
-        Request::Simulate { thought } => {
-            explain::simulate(world, tables, &thought).map_or_else(Reply::Error, Reply::Simulated)
-        }
-        Request::Status => Reply::Status(Box::new(facts.status(world))),
-    }
+pub(super) fn explain(world: &World, question: &Question) -> Reply {
+    explain::explain(world, question).map_or_else(Reply::Error, Reply::Explained)
+}
+
+pub(super) fn flows(world: &World, tables: Option<&Tables>, filter: &Filter) -> Reply {
+    let rows = |tables| flows::rows(world, tables, filter);
+    Reply::Flows(tables.map_or_else(Vec::new, rows))
+}
+
+pub(super) fn simulate(world: &World, tables: Option<&Tables>, thought: &Thought) -> Reply {
+    explain::simulate(world, tables, thought).map_or_else(Reply::Error, Reply::Simulated)
 }

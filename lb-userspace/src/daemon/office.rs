@@ -8,14 +8,16 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time;
+use tokio::{task, time};
 use tracing_subscriber::EnvFilter;
 
 use super::hand_over::{self, Former, Offer};
 use super::reload::Reloader;
 use super::report::Facts;
 use super::sockets::Sockets;
-use super::{Failure, Start, answer, ends, evict, remember, rounds, sweep, unix_time, watch};
+use super::{
+    Failure, Start, answer, ends, evict, operate, remember, rounds, sweep, unix_time, watch,
+};
 use crate::config::Config;
 use crate::control::reload::{Cause, Outcome, Reload};
 use crate::control::{self, Reply, Request};
@@ -36,7 +38,7 @@ pub(super) struct Office<'a> {
     pub start: &'a Start,
     pub world: &'a Arc<World>,
     /// With tables for what takes long.
-    pub kernel: Option<(Kernel, Tables)>,
+    pub kernel: Option<(Kernel, Arc<Tables>)>,
     pub control: control::Socket,
     pub facts: &'a Facts,
     /// A daemon that still carries what it copies, by its process id, and the first session that is not
@@ -78,10 +80,11 @@ impl Office<'_> {
             facts,
             ..
         } = self;
-        let (mut kernel, tables) = match &mut self.kernel {
+        let (mut kernel, shared) = match &mut self.kernel {
             Some((kernel, tables)) => (Some(kernel), Some(&*tables)),
             None => (None, None),
         };
+        let tables = shared.map(Arc::as_ref);
         let sticky = kernel.as_deref().map(Kernel::sticky).transpose()?;
         let kernel_log = kernel_log(kernel.as_deref_mut())?;
         let events = kernel.as_ref().map(|kernel| kernel.events()).transpose()?;
@@ -97,11 +100,17 @@ impl Office<'_> {
         let answer = async |request| match request {
             Request::HandOver => Reply::Error("not here".to_owned()),
             Request::Reload => reloaded(ask(&wish, Cause::Command).await),
-            Request::Explain { .. }
-            | Request::Flows(_)
-            | Request::Operate { .. }
-            | Request::Simulate { .. }
-            | Request::Status => answer::answer(world, tables, facts, request),
+            Request::Explain { question } => answer::explain(world, &question),
+            Request::Operate { change } => operate::answer(world, &change),
+            Request::Status => Reply::Status(Box::new(facts.status(world))),
+            Request::Flows(filter) => {
+                let (world, tables) = (Arc::clone(world), shared.cloned());
+                beside(move || answer::flows(&world, tables.as_deref(), &filter)).await
+            }
+            Request::Simulate { thought } => {
+                let (world, tables) = (Arc::clone(world), shared.cloned());
+                beside(move || answer::simulate(&world, tables.as_deref(), &thought)).await
+            }
         };
         let errors = async {
             let error = tokio::select! {
@@ -125,6 +134,12 @@ impl Office<'_> {
         }
         Ok(Told::Stop)
     }
+}
+
+/// What takes long where there are many clients: other work here goes on meanwhile.
+async fn beside(find: impl FnOnce() -> Reply + Send + 'static) -> Reply {
+    let found = task::spawn_blocking(find).await;
+    found.unwrap_or_else(|error| Reply::Error(error.to_string()))
 }
 
 fn reloaded(outcome: Option<Outcome>) -> Reply {
