@@ -3,14 +3,14 @@
 
 #![cfg(test)]
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::TcpStream;
 use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
 use harness::bed::{Bed, Family};
-use harness::broker;
+use harness::broker::{self, Broker};
 use harness::client::Client;
 use harness::echo::Echo;
 use harness::setup::Setup;
@@ -209,4 +209,42 @@ fn long_connects_that_never_end_make_room_for_others() {
     held();
     drop(clients);
     wait::until("nothing is held", || held() == 0);
+}
+
+#[test]
+fn long_connects_that_wait_for_a_broker_have_a_bound_in_all() {
+    // It reads and says nothing.
+    let silent = Broker::start(|mut stream| {
+        io::copy(&mut stream, &mut io::sink()).unwrap_or_default();
+    });
+    let daemon = Setup::new()
+        .backend("silent", silent.address())
+        .pool(r#"connack_timeout = "5s""#)
+        .limits(r#"pending_bytes = "1MiB""#)
+        .start();
+    let admission = |field| {
+        let status = daemon.status();
+        status["admission"][field].as_u64().expect("it is a number")
+    };
+    let name = "x".repeat(SENT);
+
+    let clients: Vec<Client> = (0..LONG)
+        .map(|n| {
+            let connect = Connect::new(Version::V3_1_1, &format!("whole-{n}")).user_name(&name);
+            let mut client = Client::dial(daemon.address());
+            client.send(&connect.bytes());
+            client
+        })
+        .collect();
+
+    wait::until("there is room for no more", || {
+        daemon.refused("pending_bytes") >= (LONG - KEPT) as u64 && admission("pending") == 0
+    });
+    let held = admission("pending_bytes");
+    assert!(
+        (PENDING_BYTES / 2..=PENDING_BYTES).contains(&held),
+        "{held}"
+    );
+    drop(clients);
+    wait::until("nothing is held", || admission("pending_bytes") == 0);
 }

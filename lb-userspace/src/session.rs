@@ -292,7 +292,11 @@ async fn open(
 /// Finds a backend for a client that has a seat, when it is its turn.
 async fn serve(
     client: &TcpStream,
-    Identified { connect, pipelined }: Identified,
+    Identified {
+        connect,
+        pipelined,
+        held,
+    }: Identified,
     addresses: [SocketAddr; 2],
     seat: Seat,
     (listener, now, world): (&Listener, &Snapshot, &World),
@@ -321,6 +325,7 @@ async fn serve(
     };
     let (mut broker, expected, recall) =
         reach::reach(&connect, subject, pool, world, shape, patience).await?;
+    drop(held);
 
     let keep_alive = idle::keep_alive(&connect, &broker.first);
     let entry = register(&connect, addresses, &broker, keep_alive, world);

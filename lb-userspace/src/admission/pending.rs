@@ -29,7 +29,7 @@ struct Queue {
     by_source: HashMap<Source, BTreeSet<u64>>,
     /// Those with bytes that count.
     holding: BTreeSet<u64>,
-    /// The sum of what counts.
+    /// The sum of what counts, of those who are through as well.
     bytes: usize,
 }
 
@@ -66,6 +66,13 @@ pub struct Slot {
     pending: Arc<Pending>,
     age: u64,
     crowded_out: Arc<SetOnce<CrowdedOut>>,
+}
+
+/// What a client still holds of its CONNECT when that is whole; counted until dropped.
+#[derive(Debug)]
+pub struct Held {
+    pending: Arc<Pending>,
+    bytes: usize,
 }
 
 impl Pending {
@@ -106,7 +113,7 @@ impl Pending {
         self.queue().by_age.len()
     }
 
-    /// What they hold in all that counts.
+    /// What they, and those whose CONNECT no broker has yet, hold in all that counts.
     pub fn bytes(&self) -> usize {
         self.queue().bytes
     }
@@ -140,6 +147,13 @@ impl Queue {
     }
 
     fn remove(&mut self, age: u64) -> Option<Waiting> {
+        let waiting = self.let_through(age)?;
+        self.bytes -= waiting.bytes;
+        Some(waiting)
+    }
+
+    /// What it holds goes on to count.
+    fn let_through(&mut self, age: u64) -> Option<Waiting> {
         let waiting = self.by_age.remove(&age)?;
         if let Some(own) = self.by_source.get_mut(&waiting.from) {
             own.remove(&age);
@@ -148,7 +162,6 @@ impl Queue {
             }
         }
         self.holding.remove(&age);
-        self.bytes -= waiting.bytes;
         Some(waiting)
     }
 }
@@ -183,6 +196,15 @@ impl Slot {
         Some(larger)
     }
 
+    /// Its CONNECT is whole: nobody takes its room any more.
+    pub fn finish(self) -> Held {
+        let waiting = self.pending.queue().let_through(self.age);
+        Held {
+            pending: Arc::clone(&self.pending),
+            bytes: waiting.map_or(0, |waiting| waiting.bytes),
+        }
+    }
+
     /// Ends when others need the room.
     pub async fn crowded_out(&self) -> CrowdedOut {
         *self.crowded_out.wait().await
@@ -192,6 +214,14 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.pending.queue().remove(self.age);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.pending.queue().bytes -= self.bytes;
+        }
     }
 }
 

@@ -74,7 +74,7 @@ pub struct Admission {
     pub pending: usize,
     pub pending_limit: usize,
     pub pending_limit_per_source: usize,
-    /// What they hold of their CONNECTs, but for the first 512 bytes of each.
+    /// What is held of CONNECTs that no broker has yet, but for the first 512 bytes of each.
     pub pending_bytes: usize,
     pub pending_bytes_limit: usize,
     /// Refused clients that were not given time to read why.

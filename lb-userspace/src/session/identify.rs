@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::time;
 
 use super::refuse::Refused;
-use crate::admission::pending::Slot;
+use crate::admission::pending::{Held, Slot};
 use crate::config::{Limits, PENDING_FREE_BYTES};
 use crate::mqtt::connect::{Connect, Decoder};
 
@@ -17,6 +17,8 @@ pub(super) struct Identified {
     pub connect: Connect,
     /// What the client sent behind its CONNECT.
     pub pipelined: Bytes,
+    /// Counts what both take.
+    pub held: Held,
 }
 
 pub(super) async fn identify(
@@ -25,15 +27,25 @@ pub(super) async fn identify(
     slot: Slot,
 ) -> Result<Identified, Refused> {
     let read = time::timeout(limits.connect_timeout, read(client, limits, &slot));
-    tokio::select! {
+    let read = tokio::select! {
         // What has come in one piece is read, even where another one needs the room.
         biased;
-        identified = read => identified.unwrap_or(Err(Refused::TooSlow)),
+        read = read => read.unwrap_or(Err(Refused::TooSlow)),
         why = slot.crowded_out() => Err(Refused::CrowdedOut(why)),
-    }
+    };
+    let (connect, pipelined) = read?;
+    Ok(Identified {
+        connect,
+        pipelined,
+        held: slot.finish(),
+    })
 }
 
-async fn read(client: &TcpStream, limits: &Limits, slot: &Slot) -> Result<Identified, Refused> {
+async fn read(
+    client: &TcpStream,
+    limits: &Limits,
+    slot: &Slot,
+) -> Result<(Connect, Bytes), Refused> {
     let mut decoder = Decoder::new(limits.connect_packet_bytes);
     client.readable().await.map_err(Refused::Lost)?;
     let mut received = BytesMut::with_capacity(PENDING_FREE_BYTES);
@@ -46,8 +58,7 @@ async fn read(client: &TcpStream, limits: &Limits, slot: &Slot) -> Result<Identi
             Err(error) => return Err(Refused::Lost(error)),
         }
         if let Some(connect) = decoder.decode(&mut received)? {
-            let pipelined = received.freeze();
-            return Ok(Identified { connect, pipelined });
+            return Ok((connect, received.freeze()));
         }
         slot.keep(received);
         client.readable().await.map_err(Refused::Lost)?;

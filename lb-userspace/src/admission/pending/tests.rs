@@ -161,6 +161,24 @@ fn the_one_that_needs_the_room_goes_where_it_is_the_oldest() {
 }
 
 #[test]
+fn a_whole_connect_counts_until_it_is_done_with_and_nobody_takes_its_room() {
+    let pending = Arc::new(Pending::default());
+    let [whole, young] = [1, 2].map(|n| pending.enter(source(n), MANY));
+    receive(&whole, 16 * KIB).unwrap();
+
+    let held = whole.finish();
+
+    assert_eq!(
+        (pending.count(), pending.bytes()),
+        (1, 16 * KIB - PENDING_FREE_BYTES)
+    );
+    assert!(receive(&young, 16 * KIB).is_none());
+    assert_eq!(why(&young), Some(CrowdedOut::Bytes));
+    drop(held);
+    assert_eq!(pending.bytes(), 0);
+}
+
+#[test]
 fn nothing_is_kept_for_one_that_has_to_go() {
     let pending = Arc::new(Pending::default());
     let first = pending.enter(source(1), MANY);
