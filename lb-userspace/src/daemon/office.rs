@@ -8,16 +8,14 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-use tokio::{task, time};
+use tokio::time;
 use tracing_subscriber::EnvFilter;
 
 use super::hand_over::{self, Former, Offer};
 use super::reload::Reloader;
 use super::report::Facts;
 use super::sockets::Sockets;
-use super::{
-    Failure, Start, answer, ends, evict, operate, remember, rounds, sweep, unix_time, watch,
-};
+use super::{Failure, Start, answer, ends, evict, remember, rounds, sweep, unix_time, watch};
 use crate::config::Config;
 use crate::control::reload::{Cause, Outcome, Reload};
 use crate::control::{self, Reply, Request};
@@ -98,19 +96,13 @@ impl Office<'_> {
         };
         let config = RefCell::new(start.config.clone());
         let answer = async |request| match request {
-            Request::HandOver => Reply::Error("not here".to_owned()),
             Request::Reload => reloaded(ask(&wish, Cause::Command).await),
-            Request::Explain { question } => answer::explain(world, &question),
-            Request::Operate { change } => operate::answer(world, &change),
-            Request::Status => Reply::Status(Box::new(facts.status(world))),
-            Request::Flows(filter) => {
-                let (world, tables) = (Arc::clone(world), shared.cloned());
-                beside(move || answer::flows(&world, tables.as_deref(), &filter)).await
-            }
-            Request::Simulate { thought } => {
-                let (world, tables) = (Arc::clone(world), shared.cloned());
-                beside(move || answer::simulate(&world, tables.as_deref(), &thought)).await
-            }
+            Request::Explain { .. }
+            | Request::Flows(_)
+            | Request::HandOver
+            | Request::Operate { .. }
+            | Request::Simulate { .. }
+            | Request::Status => answer::answer(world, shared, facts, request).await,
         };
         let errors = async {
             let error = tokio::select! {
@@ -134,12 +126,6 @@ impl Office<'_> {
         }
         Ok(Told::Stop)
     }
-}
-
-/// What takes long where there are many clients: other work here goes on meanwhile.
-async fn beside(find: impl FnOnce() -> Reply + Send + 'static) -> Reply {
-    let found = task::spawn_blocking(find).await;
-    found.unwrap_or_else(|error| Reply::Error(error.to_string()))
 }
 
 fn reloaded(outcome: Option<Outcome>) -> Reply {
