@@ -72,12 +72,29 @@ fn a_pool_that_is_to_be_copied_is_copied() {
     let timed = bed.topology.balancer.run(sockets_with_timestamps);
     assert_eq!(timed, 2, "what is not to be spliced keeps its timestamps");
 
-    let text = bed.setup.config();
-    bed.setup.write_text(&text.replace("\"copy\"", "\"auto\""));
+    let copied = setup.config();
+    bed.setup
+        .write_text(&copied.replace("\"copy\"", "\"auto\""));
     daemon.reload();
     clients.push(bed.open("b"));
     assert_eq!(daemon.chosen("eligible"), 1, "{}", daemon.status());
     say(&mut clients, 1);
+
+    // 192.0.2.1 is no address of this host, so that the reload fails when all else is prepared.
+    let elsewhere =
+        "\n[[listeners]]\nname = \"no\"\nbind = [\"192.0.2.1:1\"]\npool = \"brokers\"\n";
+    bed.setup.write_text(&(copied.clone() + elsewhere));
+    assert!(!daemon.ask_reload().status.success());
+    clients.push(bed.open("c"));
+    assert_eq!(daemon.chosen("eligible"), 2, "{}", daemon.status());
+
+    bed.setup.write_text(&copied);
+    daemon.reload();
+    clients.push(bed.open("d"));
+    assert_eq!(daemon.chosen("configured"), 2, "{}", daemon.status());
+    say(&mut clients, 2);
+    let timed = bed.topology.balancer.run(sockets_with_timestamps);
+    assert_eq!(timed, 4, "as it was");
 }
 
 /// Connected sockets of this network whose connections agreed on timestamps (RFC 7323 section 3).

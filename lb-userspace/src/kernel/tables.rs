@@ -161,43 +161,47 @@ impl Tables {
             .map_err(of(CLIENTS))
     }
 
-    /// Lets the kernel half know where clients connect.
+    /// Lets the kernel half know where clients connect, and no less than before of what may be spliced.
     ///
     /// # Errors
     ///
     /// What the kernel says.
     pub fn add_listeners(&mut self, wanted: &[Listening]) -> Result<(), TableError> {
         for listening in wanted {
-            let key = listener_key(&listening.address);
-            let there = self.listeners.get(&key, 0).ok();
-            let may_splice = listening.may_splice.into();
-            if there.is_some_and(|record| record.may_splice == may_splice) {
-                continue;
+            let there = self.listeners.get(&listener_key(&listening.address), 0);
+            if !there.is_ok_and(|record| record.may_splice >= listening.may_splice.into()) {
+                self.list(listening)?;
             }
-            let record = ListenerRecord {
-                may_splice,
-                ..there.unwrap_or_default()
-            };
-            self.listeners
-                .insert(key, record, 0)
-                .map_err(of(LISTENERS))?;
         }
         Ok(())
     }
 
-    /// Nobody listens anywhere else.
+    /// Nobody listens anywhere else, or splices what is not to be spliced.
     ///
     /// # Errors
     ///
     /// What the kernel says.
     pub fn forget_listeners_except(&mut self, wanted: &[Listening]) -> Result<(), TableError> {
-        let wanted = wanted.iter().map(|one| listener_key(&one.address));
-        let wanted: Vec<ListenerKey> = wanted.collect();
-        let there: Vec<ListenerKey> = self.listeners.keys().filter_map(Result::ok).collect();
-        for key in there.iter().filter(|key| !wanted.contains(key)) {
-            self.listeners.remove(key).map_err(of(LISTENERS))?;
+        let there: Vec<_> = self.listeners.iter().filter_map(Result::ok).collect();
+        for (key, record) in there {
+            let is_it = |one: &&Listening| listener_key(&one.address) == key;
+            match wanted.iter().find(is_it) {
+                None => self.listeners.remove(&key).map_err(of(LISTENERS))?,
+                Some(one) if record.may_splice > one.may_splice.into() => self.list(one)?,
+                Some(_) => {}
+            }
         }
         Ok(())
+    }
+
+    /// What was counted stays.
+    fn list(&mut self, listening: &Listening) -> Result<(), TableError> {
+        let key = listener_key(&listening.address);
+        let record = ListenerRecord {
+            may_splice: listening.may_splice.into(),
+            ..self.listeners.get(&key, 0).unwrap_or_default()
+        };
+        self.listeners.insert(key, record, 0).map_err(of(LISTENERS))
     }
 
     /// SYNs that arrived for a listener since it was pinned.
