@@ -175,6 +175,15 @@ impl Drop for Socket {
     }
 }
 
+impl Request {
+    fn is_question(&self) -> bool {
+        match self {
+            Self::Explain { .. } | Self::Flows(_) | Self::Simulate { .. } | Self::Status => true,
+            Self::HandOver | Self::Operate { .. } | Self::Reload => false,
+        }
+    }
+}
+
 /// Gives back a caller that wants more than an answer.
 async fn talk(
     mut caller: UnixStream,
@@ -209,6 +218,20 @@ async fn talk(
 ///
 /// There is none, or it is of a version that does not understand.
 pub fn ask(path: &Path, request: &Request) -> io::Result<Reply> {
+    match ask_once(path, request) {
+        // It was just replaced by another, which can be asked again for what changes nothing.
+        Err(error) if request.is_question() && is_end(&error) => ask_once(path, request),
+        asked => asked,
+    }
+}
+
+fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
+}
+
+fn ask_once(path: &Path, request: &Request) -> io::Result<Reply> {
     use std::io::{Read as _, Write as _};
 
     let mut daemon = std::os::unix::net::UnixStream::connect(path)?;
@@ -219,4 +242,46 @@ pub fn ask(path: &Path, request: &Request) -> io::Result<Reply> {
     let mut reply = Vec::new();
     daemon.read_to_end(&mut reply)?;
     Ok(serde_json::from_slice(&reply)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::{Reply, Request, ask};
+
+    /// What is said of `request` by who hangs up on the first caller and answers the second.
+    fn asked_twice(request: &Request) -> Option<Reply> {
+        let path = std::env::temp_dir().join(format!("sluice-control-{}", std::process::id()));
+        let listener = UnixListener::bind(&path).unwrap();
+        let daemon = thread::spawn(move || {
+            drop(listener.accept().unwrap());
+            listener.set_nonblocking(true).unwrap();
+            for _ in 0..50 {
+                if let Ok((mut caller, _)) = listener.accept() {
+                    let answer = serde_json::to_vec(&Reply::Done(Vec::new())).unwrap();
+                    caller.set_nonblocking(false).unwrap();
+                    BufReader::new(&caller)
+                        .read_line(&mut String::new())
+                        .unwrap();
+                    caller.write_all(&answer).unwrap();
+                    return;
+                }
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let reply = ask(&path, request).ok();
+        daemon.join().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        reply
+    }
+
+    #[test]
+    fn a_question_is_asked_again_where_the_daemon_went_and_an_order_is_not() {
+        assert_eq!(asked_twice(&Request::Status), Some(Reply::Done(Vec::new())));
+        assert_eq!(asked_twice(&Request::Reload), None);
+    }
 }
