@@ -52,6 +52,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     for (name, reason) in counts.skipped() {
         shell::show(&format!("skipped {name}: {reason}"));
     }
+    for report in counts.reports() {
+        shell::show(&report.to_string());
+    }
     shell::show(&counts.to_string());
     Ok(counts.is_well())
 }

@@ -3,11 +3,24 @@
 use std::collections::BTreeMap;
 use std::{env, fmt};
 
+/// Lines of a failed test's report that are told again at the end.
+const REPORT_LINES: usize = 40;
+
+/// What a failed test printed.
+pub(crate) struct Report {
+    name: String,
+    lines: Vec<String>,
+    left_out: usize,
+}
+
 #[derive(Default)]
 pub(crate) struct Counts {
     /// Tests that came to their end, those among them that could not run included.
     ended: usize,
     failed: usize,
+    /// What each failed test printed, by its name.
+    reports: Vec<Report>,
+    is_in_report: bool,
     ignored: BTreeMap<String, String>,
     skipped: BTreeMap<String, String>,
 }
@@ -15,7 +28,16 @@ pub(crate) struct Counts {
 impl Counts {
     /// Takes in one line of the output of `cargo test`.
     pub(crate) fn read(&mut self, line: &str) {
-        if let Some(result) = line.strip_prefix("test result: ") {
+        if let Some(name) = reported(line) {
+            self.is_in_report = true;
+            self.reports.push(Report::new(name));
+        } else if line == "failures:" {
+            self.is_in_report = false;
+        } else if self.is_in_report
+            && let Some(report) = self.reports.last_mut()
+        {
+            report.add(line);
+        } else if let Some(result) = line.strip_prefix("test result: ") {
             self.ended += number_before(result, " passed");
             self.failed += number_before(result, " failed");
         } else if let Some((name, reason)) = ignored(line) {
@@ -40,8 +62,11 @@ impl Counts {
         self.ended += 1;
     }
 
-    pub(crate) fn fail(&mut self) {
+    pub(crate) fn fail(&mut self, name: &str, reason: &str) {
         self.failed += 1;
+        let mut report = Report::new(name);
+        report.add(reason);
+        self.reports.push(report);
     }
 
     /// Counts a failure that no test reported, such as code that does not compile.
@@ -54,6 +79,11 @@ impl Counts {
         self.ignored.iter().chain(&self.skipped)
     }
 
+    /// What every failed test said, where it said something.
+    pub(crate) fn reports(&self) -> &[Report] {
+        &self.reports
+    }
+
     /// Whether nothing failed and, in CI, nothing was skipped.
     pub(crate) fn is_well(&self) -> bool {
         let is_ci = env::var("CI").is_ok_and(|ci| ci == "true");
@@ -62,6 +92,37 @@ impl Counts {
 
     fn is_well_where(&self, nothing_may_be_skipped: bool) -> bool {
         self.failed == 0 && !(nothing_may_be_skipped && self.skipped().next().is_some())
+    }
+}
+
+impl Report {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            lines: Vec::new(),
+            left_out: 0,
+        }
+    }
+
+    fn add(&mut self, line: &str) {
+        if self.lines.len() < REPORT_LINES {
+            self.lines.push(line.to_owned());
+        } else {
+            self.left_out += 1;
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "failed {}", self.name)?;
+        for line in self.lines.iter().filter(|line| !line.is_empty()) {
+            write!(f, "\n    {line}")?;
+        }
+        match self.left_out {
+            0 => Ok(()),
+            more => write!(f, "\n    ({more} more lines are above)"),
+        }
     }
 }
 
@@ -82,6 +143,11 @@ fn number_before(result: &str, word: &str) -> usize {
         .and_then(|before| before.rsplit(' ').next())
         .and_then(|number| number.parse().ok())
         .unwrap_or(0)
+}
+
+/// The name in `---- NAME stdout ----`.
+fn reported(line: &str) -> Option<&str> {
+    line.strip_prefix("---- ")?.strip_suffix(" stdout ----")
 }
 
 /// Name and reason in `test NAME ... ignored, REASON`.
@@ -124,6 +190,52 @@ mod tests {
         assert_eq!(skipped[1].1, "not root");
         assert!(counts.is_well_where(false));
         assert!(!counts.is_well_where(true));
+    }
+
+    #[test]
+    fn tells_again_what_failed() {
+        let mut counts = Counts::default();
+
+        for line in [
+            "test one ... FAILED",
+            "failures:",
+            "",
+            "---- one stdout ----",
+            "thread 'one' panicked at tests/a.rs:1:2:",
+            "left is not right",
+            "---- two stdout ----",
+            "gone",
+            "",
+            "failures:",
+            "    one",
+            RESULT,
+        ] {
+            counts.read(line);
+        }
+
+        let told: Vec<_> = counts.reports().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "failed one\n    thread 'one' panicked at tests/a.rs:1:2:\n    left is not right",
+                "failed two\n    gone",
+            ]
+        );
+        assert_eq!(counts.to_string(), "5 passed, 2 failed, 0 skipped");
+    }
+
+    #[test]
+    fn tells_no_more_lines_than_one_reads() {
+        let mut counts = Counts::default();
+
+        counts.read("---- one stdout ----");
+        for _ in 0..=REPORT_LINES {
+            counts.read("line");
+        }
+
+        let told = counts.reports()[0].to_string();
+        assert_eq!(told.lines().count(), REPORT_LINES + 2);
+        assert!(told.ends_with("(1 more lines are above)"), "{told}");
     }
 
     #[test]

@@ -43,8 +43,7 @@ pub(super) fn run(counts: &mut Counts) -> Result<()> {
         match shell::run(cargo_fuzz("run")?.arg(&name).arg("--").args(limits)) {
             Ok(()) => counts.pass(),
             Err(reason) => {
-                shell::say(&format!("fuzz {name}: {reason:#}"));
-                counts.fail();
+                counts.fail(&format!("fuzz {name}"), &format!("{reason:#}"));
             }
         }
     }
