@@ -54,10 +54,8 @@ fn home(daemon: &Daemon, open: impl FnOnce() -> Client) -> (usize, Client) {
 }
 
 fn homes(daemon: &Daemon, connects: &[Connect]) -> Vec<usize> {
-    let address = daemon.address();
-    let each = connects.iter();
-    each.map(|connect| home(daemon, || Client::open(address, connect)).0)
-        .collect()
+    let open = |connect| home(daemon, || Client::open(daemon.address(), connect)).0;
+    connects.iter().map(open).collect()
 }
 
 fn counted(daemon: &Daemon, what: &str) -> u64 {

@@ -3,7 +3,6 @@
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lb_common::reason::Reason as PacketReason;
 use tokio::time::Instant;
 
 use crate::admission::budget::Shares;
@@ -11,17 +10,18 @@ use crate::config::Config;
 use crate::config::why::Why;
 use crate::control::reload::{Outcome, Reload};
 use crate::control::status::{
-    Admission, Backend, Bytes, Chosen, Counted, DataPath, Kernel as KernelStatus, Listener, Ports,
-    Sockmap, Splice, Status, Sticky,
+    Admission, Backend, Bytes, DataPath, Kernel as KernelStatus, Listener, Ports, Status,
 };
 use crate::evict::Because;
 use crate::kernel::route;
-use crate::kernel::sweep::Ended;
 use crate::kernel::{Kernel, Unavailable, causes};
-use crate::relay::Because as PathBecause;
 use crate::session::refuse::Reason;
 use crate::session::{Snapshot, World};
 use crate::upstream;
+
+mod paths;
+
+use paths::{choices, counted, sockmap, splice, sticky};
 
 /// What does not change while the daemon runs.
 #[derive(Debug)]
@@ -306,62 +306,4 @@ fn no_port(world: &World) -> Option<String> {
          net.ipv4.ip_local_reserved_ports, and restart"
             .to_owned()
     })
-}
-
-fn choices(world: &World) -> Vec<Chosen> {
-    let chosen = |(because, count): (PathBecause, u64)| Chosen {
-        path: because.path().label().to_owned(),
-        because: because.label().to_owned(),
-        count,
-    };
-    world.choices.each().map(chosen).collect()
-}
-
-fn sticky(world: &World) -> Sticky {
-    let memory = &world.memory;
-    Sticky {
-        entries: memory.entries(),
-        followed: memory.followed.value(),
-        learned: memory.learned.value(),
-        held: memory.held.value(),
-        full: memory.full.value(),
-    }
-}
-
-fn splice(world: &World) -> Option<Splice> {
-    let splicer = world.splicer.as_ref()?;
-    Some(Splice {
-        left: splicer.left.value(),
-        aborted: splicer.aborted.value(),
-        ended: counted(splicer.ended.each(), Ended::label),
-        packets: world
-            .registry
-            .with_tables(|tables| counted(tables.reasons(), PacketReason::label))
-            .unwrap_or_default(),
-    })
-}
-
-fn sockmap(world: &World) -> Option<Sockmap> {
-    let sockmap = world.sockmap.as_ref()?;
-    Some(Sockmap {
-        connections: sockmap.connections.value(),
-        moved: Bytes {
-            from_clients: world.moved.from_client.value(),
-            from_brokers: world.moved.from_broker.value(),
-            idle: world.moved.idle.value(),
-        },
-        held_back: sockmap.held_back.value(),
-        aborted: sockmap.aborted.value(),
-    })
-}
-
-fn counted<R: Copy>(
-    each: impl Iterator<Item = (R, u64)>,
-    label: impl Fn(R) -> &'static str,
-) -> Vec<Counted> {
-    each.map(|(reason, count)| Counted {
-        reason: label(reason).to_owned(),
-        count,
-    })
-    .collect()
 }
