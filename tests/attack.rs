@@ -4,8 +4,8 @@
 #![cfg(test)]
 
 use std::io::{self, Write as _};
-use std::net::TcpStream;
-use std::sync::Mutex;
+use std::net::{Shutdown, TcpStream};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -204,7 +204,8 @@ fn long_connects_that_never_end_make_room_for_others() {
     // So do the youngest of those that seemed not to end.
     for (n, client) in clients.iter_mut().enumerate().skip(LONG - KEPT / 2) {
         client.send(&long(n).bytes()[SENT..]);
-        assert_eq!(client.packet(), wire::connack(4, 0, &[]));
+        let said = client.packet();
+        assert_eq!(said, wire::connack(4, 0, &[]), "{n}: {}", daemon.status());
     }
     held();
     drop(clients);
@@ -213,13 +214,17 @@ fn long_connects_that_never_end_make_room_for_others() {
 
 #[test]
 fn long_connects_that_wait_for_a_broker_have_a_bound_in_all() {
-    // It reads and says nothing.
-    let silent = Broker::start(|mut stream| {
+    // It reads and says nothing, until it is told to go.
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let all = Arc::clone(&asked);
+    let silent = Broker::start(move |mut stream| {
+        let copy = stream.try_clone().expect("there is a descriptor");
+        all.lock().expect("nobody panics").push(copy);
         io::copy(&mut stream, &mut io::sink()).unwrap_or_default();
     });
     let daemon = Setup::new()
         .backend("silent", silent.address())
-        .pool(r#"connack_timeout = "5s""#)
+        .pool(r#"connack_timeout = "10m""#)
         .limits(r#"pending_bytes = "1MiB""#)
         .start();
     let admission = |field| {
@@ -246,5 +251,9 @@ fn long_connects_that_wait_for_a_broker_have_a_bound_in_all() {
         "{held}"
     );
     drop(clients);
+    for stream in asked.lock().expect("nobody panics").drain(..) {
+        // The daemon may have gone from it.
+        stream.shutdown(Shutdown::Both).ok();
+    }
     wait::until("nothing is held", || admission("pending_bytes") == 0);
 }

@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{MsgFlags, recv};
 
 use crate::wire;
 
@@ -101,10 +102,21 @@ struct Client {
 }
 
 impl Client {
+    /// Whether there is something to read, or the end. An event may be of a socket that had the same
+    /// descriptor before: one that is closed lives on while another thread starts a process.
+    fn has_news(&self) -> bool {
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        let peeked = recv(self.stream.as_raw_fd(), &mut [0], flags);
+        !matches!(peeked, Err(Errno::EAGAIN | Errno::EINTR))
+    }
+
     /// Answers what has come; tells whether the client is still there.
     ///
     /// The daemon sends a CONNECT in one piece, and tests echo less than a socket buffer holds.
     fn echo(&mut self) -> bool {
+        if !self.has_news() {
+            return true;
+        }
         if !self.is_accepted {
             let Ok(connect) = wire::read_packet(&mut self.stream) else {
                 return false;
