@@ -122,7 +122,7 @@ fn status_shows_a_table_of_listeners_and_backends() {
     );
     assert_eq!(
         row("mqtt"),
-        ["mqtt", &v4, &v6, "brokers", "8", "8", "0", "-"]
+        ["mqtt", &v4, &v6, "brokers", "no", "8", "8", "0", "-"]
     );
     assert_eq!(
         row("echo")[..9],

@@ -112,18 +112,3 @@ fn routed_clients_are_spliced() {
         }
     }
 }
-
-#[test]
-fn a_route_by_what_is_within_tls_is_complained_about() {
-    let (setup, _brokers) = routed(Setup::new(), |_| Echo::start());
-    let checked = setup
-        .with("[[routes]]\nname = \"tls\"\npool = \"brokers\"\nalpn = \"mqtt\"")
-        .sluice("check");
-
-    let said = String::from_utf8_lossy(&checked.stderr);
-    assert_eq!(checked.status.code(), Some(78), "{said}");
-    assert!(
-        said.contains("routes[6].alpn: has no meaning, as Sluice ends no TLS"),
-        "{said}"
-    );
-}

@@ -158,9 +158,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             })?)
         }),
         Command::Reload { asking } => show(&asking, &Request::Reload),
-        Command::Check { file } => with_config(&file.config, |_, _| {
-            say(&format_args!("{}: no problems", file.config.display()))
-        }),
+        Command::Check { file } => check_all(&file.config),
         Command::Status { asking } => show(&asking, &Request::Status),
         Command::Explain { client, asking } => {
             let question = client.question();
@@ -208,6 +206,26 @@ fn with_config(
             Ok(ExitCode::from(EXIT_CONFIG))
         }
     }
+}
+
+/// Looks at the text, and where that is right at the files that it names.
+fn check_all(path: &Path) -> anyhow::Result<ExitCode> {
+    let mut unusable = Vec::new();
+    let code = with_config(path, |config, _| {
+        unusable = daemon::unusable_files(&config);
+        if unusable.is_empty() {
+            say(&format_args!("{}: no problems", path.display()))?;
+        }
+        Ok(())
+    })?;
+    for failure in &unusable {
+        complain(&format_args!("{}: {failure}", path.display()));
+    }
+    Ok(if unusable.is_empty() {
+        code
+    } else {
+        ExitCode::from(EXIT_CONFIG)
+    })
 }
 
 /// Gives back what sets another filter.

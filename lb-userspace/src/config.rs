@@ -99,6 +99,8 @@ pub enum Attach {
 
 /// The first bytes of a CONNECT, which are not counted; most are no longer.
 pub const PENDING_FREE_BYTES: usize = 512;
+/// What is counted for a TLS session before its CONNECT is whole.
+pub const TLS_BYTES: usize = 16 * 1024;
 
 /// Bounds on what clients may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,12 +147,42 @@ pub struct Listener {
     /// The name of a pool that exists.
     pub pool: String,
     pub datapath: DataPath,
+    /// None where clients speak plain MQTT.
+    pub tls: Option<Tls>,
     /// Clients at a time, from their CONNECT to their close; `None` is no limit.
     pub max_connections: Option<NonZeroU32>,
     /// How fast CONNECTs are let through; `None` is no limit.
     pub connect_rate: Option<Rate>,
     /// Who is served; at least one, each once.
     pub versions: Vec<Version>,
+}
+
+impl Listener {
+    /// Whether any of its clients may be left to the kernel, packet by packet.
+    pub fn may_splice(&self) -> bool {
+        let is_wished = matches!(self.datapath, DataPath::Auto | DataPath::Splice);
+        is_wished && self.tls.is_none()
+    }
+}
+
+/// How a listener ends TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// At least one; the first is for clients that ask for a name that none is for.
+    pub certificates: Vec<Certificate>,
+    /// Application protocols that are agreed on, the best first, 1 to 255 bytes each; none is whatever a
+    /// client offers.
+    pub alpn: Vec<String>,
+    /// Whoever signs the certificates that clients must show; `None` is that none is asked for.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Absolute paths of PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The certificate of the server, and those between it and a root.
+    pub chain: PathBuf,
+    pub key: PathBuf,
 }
 
 /// Which data path the operator wants for established connections.
@@ -174,6 +206,9 @@ pub struct Route {
     pub pool: String,
     /// Names of listeners that exist.
     pub listeners: Vec<String>,
+    /// In lower case.
+    pub server_names: Vec<Pattern>,
+    pub alpn: Vec<String>,
     pub client_ids: Vec<Pattern>,
     pub user_names: Vec<Pattern>,
     pub versions: Vec<Version>,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,12 +41,13 @@ mod worker;
 
 use crate::admission::Admission;
 use crate::admission::budget::Budget;
-use crate::config::{self, Config, DataPath, KernelMode};
+use crate::config::{Config, KernelMode};
 use crate::control;
 use crate::drain::Tasks;
 use crate::kernel::pins::{PinError, Pins};
-use crate::kernel::tables::{Listening, Tables};
+use crate::kernel::tables::Tables;
 use crate::kernel::{self, Kernel, Unavailable};
+use crate::listen::tls::Tls;
 use crate::session::World;
 use crate::sticky::Memory;
 pub use failure::Failure;
@@ -107,6 +108,7 @@ impl fmt::Debug for SetLog {
 /// What keeps it from starting; once it runs it ends in order.
 pub fn run(start: &Start) -> Result<(), Failure> {
     let config = &start.config;
+    let tls = build::tls(config)?;
     let (mut former, handed) = former(start)?;
     let since = unix_time().max(former.as_ref().map_or(0, |former| former.who.since + 1));
     let control = control_socket(config, former.as_ref())?;
@@ -130,7 +132,7 @@ pub fn run(start: &Start) -> Result<(), Failure> {
     }
     let beside = former.as_ref().map(|former| former.who.pid);
     let (kernel, tables, unavailable) = load(config, beside)?;
-    let shared = shared(config, kernel.as_ref(), admission)?;
+    let shared = shared(config, kernel.as_ref(), admission, tls)?;
     let world = Arc::new(build::world(config, tables, shared, since, unix_time)?);
     sign(&world, since)?;
     let own_tables = kernel
@@ -173,7 +175,7 @@ type Loaded = (Option<Kernel>, Option<Tables>, Option<Unavailable>);
 
 /// The kernel half, or why there is none.
 fn load(config: &Config, beside: Option<u32>) -> Result<Loaded, Failure> {
-    match kernel::load(&config.kernel, &listeners(config), beside) {
+    match kernel::load(&config.kernel, &build::listeners(config), beside) {
         Ok((kernel, tables)) => Ok((Some(kernel), Some(tables), None)),
         Err(unavailable) if config.kernel.mode == KernelMode::Required => {
             Err(Failure::Kernel(unavailable))
@@ -186,6 +188,7 @@ fn shared(
     config: &Config,
     kernel: Option<&Kernel>,
     admission: Arc<Admission>,
+    tls: Vec<Option<Arc<Tls>>>,
 ) -> Result<build::Shared, Failure> {
     let sticky = kernel.map(Kernel::sticky).transpose()?;
     let room = usize::try_from(config.kernel.sticky_capacity).unwrap_or(usize::MAX);
@@ -193,6 +196,7 @@ fn shared(
         sockmap: kernel.and_then(|kernel| kernel.sockmap.clone()),
         memory: Memory::new(sticky, room),
         admission,
+        tls,
     })
 }
 
@@ -224,7 +228,7 @@ fn take_back(world: &World, config: &Config, since: u64) {
     world.take_back();
     let backends = world.backends.all();
     let taken = world.registry.with_tables(|tables| {
-        tables.add_listeners(&listeners(config))?;
+        tables.add_listeners(&build::listeners(config))?;
         backends.iter().for_each(|backend| tables.count(backend));
         Ok::<(), kernel::tables::TableError>(())
     });
@@ -234,6 +238,13 @@ fn take_back(world: &World, config: &Config, since: u64) {
     if let Err(error) = sign(world, since) {
         tracing::warn!("{}", kernel::causes(&error));
     }
+}
+
+/// Sentences about files that a configuration names and that cannot be used.
+pub fn unusable_files(config: &Config) -> Vec<String> {
+    let listeners = config.listeners.iter();
+    let failures = listeners.filter_map(|listener| build::tls_of(listener).err());
+    failures.map(|failure| kernel::causes(&failure)).collect()
 }
 
 /// Removes what is pinned; tells how many connections were in the kernel and end with it.
@@ -319,19 +330,6 @@ fn serve(
     }
     tracing::info!("stopped");
     served
-}
-
-/// Where clients connect.
-fn listeners(config: &Config) -> Vec<Listening> {
-    let each = |listener: &config::Listener| {
-        let may_splice = matches!(listener.datapath, DataPath::Auto | DataPath::Splice);
-        let at = move |address: &SocketAddr| Listening {
-            address: *address,
-            may_splice,
-        };
-        listener.bind.iter().map(at).collect::<Vec<_>>()
-    };
-    config.listeners.iter().flat_map(each).collect()
 }
 
 fn threads(config: &Config) -> NonZeroUsize {

@@ -32,6 +32,7 @@ pub mod dial;
 pub mod listen;
 pub mod relay;
 
+pub mod stream;
 // The spine.
 pub mod session;
 

@@ -15,6 +15,8 @@ use tokio::{task, time};
 
 use crate::sys;
 
+pub mod tls;
+
 /// Connections the kernel completes before we accept them.
 const BACKLOG: i32 = 4096;
 /// Clients accepted before those that were accepted have their turn.

@@ -57,13 +57,14 @@ pub enum Because {
     SockmapWish,
     Table,
     Timestamps,
+    Tls,
     Unseen,
     Vrf,
     Wish,
 }
 
 impl Because {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Best,
         Self::Closing,
         Self::Ecn,
@@ -76,6 +77,7 @@ impl Because {
         Self::SockmapWish,
         Self::Table,
         Self::Timestamps,
+        Self::Tls,
         Self::Unseen,
         Self::Vrf,
         Self::Wish,
@@ -96,6 +98,7 @@ impl Because {
             | Self::Refused
             | Self::Table
             | Self::Timestamps
+            | Self::Tls
             | Self::Unseen
             | Self::Vrf
             | Self::Wish => Path::Copy,
@@ -115,6 +118,7 @@ impl Because {
             Self::Refused => "refused_by_broker",
             Self::Table => "table_full",
             Self::Timestamps => "timestamps",
+            Self::Tls => "tls",
             Self::Unseen => "handshake_not_seen",
             Self::Vrf => "vrf",
             Self::SockmapWish | Self::Wish => "configured",

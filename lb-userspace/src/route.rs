@@ -11,6 +11,10 @@ use crate::mqtt::Version;
 pub struct Traits<'a> {
     /// Where the client came in.
     pub listener: &'a str,
+    /// What the client asked for in its TLS handshake, in lower case.
+    pub server_name: Option<&'a str>,
+    /// What was agreed on there.
+    pub alpn: Option<&'a str>,
     /// Empty where the client has none.
     pub client_id: &'a str,
     pub user_name: Option<&'a str>,
@@ -25,6 +29,8 @@ pub fn matches(route: &Route, traits: &Traits<'_>) -> bool {
         name: _,
         pool: _,
         listeners,
+        server_names,
+        alpn,
         client_ids,
         user_names,
         versions,
@@ -32,8 +38,10 @@ pub fn matches(route: &Route, traits: &Traits<'_>) -> bool {
         sources,
     } = route;
     any(listeners, |listener| listener == traits.listener)
+        && any(server_names, |pattern| meets(pattern, traits.server_name))
+        && any(alpn, |name| Some(name.as_str()) == traits.alpn)
         && any(client_ids, |pattern| pattern.matches(traits.client_id))
-        && any(user_names, |pattern| is_user(pattern, traits))
+        && any(user_names, |pattern| meets(pattern, traits.user_name))
         && any(versions, |version| *version == traits.version)
         && any(sources, |network| network.contains(traits.source))
         && match clean {
@@ -43,11 +51,9 @@ pub fn matches(route: &Route, traits: &Traits<'_>) -> bool {
         }
 }
 
-/// A client without a user name matches no condition about one.
-fn is_user(pattern: &Pattern, traits: &Traits<'_>) -> bool {
-    traits
-        .user_name
-        .is_some_and(|user_name| pattern.matches(user_name))
+/// A client that has none matches no condition about it.
+fn meets(pattern: &Pattern, name: Option<&str>) -> bool {
+    name.is_some_and(|name| pattern.matches(name))
 }
 
 fn any<T>(wanted: &[T], is: impl FnMut(&T) -> bool) -> bool {
@@ -69,6 +75,8 @@ mod tests {
             name: "all".to_owned(),
             pool: "brokers".to_owned(),
             listeners: Vec::new(),
+            server_names: Vec::new(),
+            alpn: Vec::new(),
             client_ids: Vec::new(),
             user_names: Vec::new(),
             versions: Vec::new(),
@@ -79,6 +87,8 @@ mod tests {
 
     const CLIENT: Traits<'_> = Traits {
         listener: "mqtt",
+        server_name: Some("plant-7.example"),
+        alpn: Some("mqtt"),
         client_id: "plant-7/press",
         user_name: Some("acme"),
         version: Version::V5,
@@ -105,6 +115,8 @@ mod tests {
         vec![
             [&["other", "mqtt"][..], &["other"]]
                 .map(|names| with(|it| it.listeners = names.iter().map(|n| (*n).into()).collect())),
+            ["plant-", "plant-8"].map(|name| with(|it| it.server_names = vec![prefix(name)])),
+            ["mqtt", "http/1.1"].map(|name| with(|it| it.alpn = vec![name.to_owned()])),
             [&["x", "plant-"][..], &["press"]]
                 .map(|ids| with(|it| it.client_ids = ids.iter().map(|id| prefix(id)).collect())),
             ["acme", "b"].map(|user| with(|it| it.user_names = vec![prefix(user)])),
@@ -128,30 +140,37 @@ mod tests {
     }
 
     #[test]
-    fn a_client_without_a_user_name_has_not_an_empty_one() {
+    fn a_client_without_a_name_has_not_an_empty_one() {
         let nobody = Traits {
             user_name: None,
+            server_name: None,
+            alpn: None,
             ..CLIENT
         };
-        let route = Route {
-            user_names: vec![Pattern::Prefix(String::new())],
-            ..open()
-        };
+        let every = || vec![prefix("")];
 
-        assert!(!matches(&route, &nobody));
-        assert!(matches(&route, &CLIENT));
+        for (any, of_nobody) in [
+            (with(|it| it.user_names = every()), false),
+            (with(|it| it.server_names = every()), false),
+            (with(|it| it.client_ids = every()), true),
+        ] {
+            assert_eq!(matches(&any, &nobody), of_nobody, "{any:?}");
+            assert!(matches(&any, &CLIENT), "{any:?}");
+        }
     }
 
     proptest! {
         #[test]
         fn takes_a_client_where_every_condition_holds(
-            is_met in prop::collection::vec(prop::option::of(any::<bool>()), 6),
+            is_met in prop::collection::vec(prop::option::of(any::<bool>()), 8),
         ) {
             let mut route = open();
             for (is_met, [met, unmet]) in is_met.iter().zip(conditions()) {
                 let Some(is_met) = is_met else { continue };
                 let one = if *is_met { met } else { unmet };
                 route.listeners.extend(one.listeners);
+                route.server_names.extend(one.server_names);
+                route.alpn.extend(one.alpn);
                 route.client_ids.extend(one.client_ids);
                 route.user_names.extend(one.user_names);
                 route.versions.extend(one.versions);

@@ -7,40 +7,36 @@
 //!           in bounds    turn               the next one
 //! ```
 //!
+//! Where TLS ends here, hands are shaken before, in the same time (`greet`).
+//!
 //! Up to a backend's CONNACK the client has seen nothing, so a backend that fails can be replaced.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lb_common::client::Path;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
-use crate::admission::gate::Gate;
+use crate::admission::pending::Slot;
 use crate::admission::seats::Seat;
-use crate::admission::{Admission, budget};
 use crate::balance::Subject;
-use crate::config::{DataPath, Limits};
-use crate::counters::{Counter, Gauge, OneMore};
+use crate::config::DataPath;
+use crate::counters::OneMore;
 use crate::dial::Shape;
-use crate::drain::{Rest, Stop};
-use crate::evict::Evictions;
+use crate::drain::Rest;
 use crate::kernel::leg::Agreed;
-use crate::kernel::sockmap::Sockmap;
-use crate::listen::SegmentLimit;
-use crate::mqtt::Version;
 use crate::mqtt::connack::First;
 use crate::mqtt::connect::Connect;
-use crate::registry::{Client, Entry, Registry};
-use crate::relay::copy::{Pending, Tally};
-use crate::relay::{Because, Choices};
-use crate::sticky::Memory;
-use crate::upstream::{Backends, Pool};
+use crate::registry::{Client, Entry};
+use crate::relay::Because;
+use crate::relay::copy::Pending;
+use crate::stream::Stream;
 
 mod admit;
 mod carry;
+mod greet;
 mod hand_off;
 mod identify;
 mod idle;
@@ -48,155 +44,17 @@ mod open;
 mod place;
 mod reach;
 pub mod refuse;
+mod world;
 
 use admit::Patience;
+use greet::Rude;
 pub use hand_off::{Endings, HandOff, Splicer};
 use identify::Identified;
 use open::Opened;
 pub use place::{Place, Route};
 pub use reach::{Recall, recall};
-use refuse::{Pace, Refusals, Refused};
-
-/// What the configuration says now; a change of it makes another.
-#[derive(Debug)]
-pub struct Snapshot {
-    pub limits: Limits,
-    pub listeners: Vec<Listener>,
-    pub pools: Vec<Arc<Pool>>,
-    /// The first that matches counts.
-    pub routes: Vec<Route>,
-}
-
-impl Snapshot {
-    pub fn listener(&self, name: &str) -> Option<&Listener> {
-        self.listeners.iter().find(|listener| listener.name == name)
-    }
-
-    /// The listener of an address that it is bound to.
-    pub fn listener_at(&self, bound: SocketAddr) -> Option<&Listener> {
-        let mut listeners = self.listeners.iter();
-        listeners.find(|listener| listener.addresses.contains(&bound))
-    }
-}
-
-/// Everything a session may look at; shared by all of them.
-#[derive(Debug)]
-pub struct World {
-    snapshot: RwLock<Arc<Snapshot>>,
-    pub backends: Backends,
-    pub registry: Arc<Registry>,
-    /// What is remembered of clients.
-    pub memory: Memory,
-    /// Connections that are to end.
-    pub evictions: Evictions,
-    /// Where connections can be left to the kernel.
-    pub splicer: Option<Splicer>,
-    /// Where the kernel can move bytes between sockets.
-    pub sockmap: Option<Arc<Sockmap>>,
-    pub admission: Arc<Admission>,
-    pub refusals: Refusals,
-    pub choices: Choices,
-    /// Bytes carried on the copy path.
-    pub copied: Tally,
-    /// Bytes moved by the kernel, of connections that have ended.
-    pub moved: Tally,
-    /// Tells the Unix time in seconds.
-    pub clock: fn() -> u64,
-    pub stop: Stop,
-    /// Sessions that have not chosen a path yet.
-    pub coming: Gauge,
-    is_released: AtomicBool,
-}
-
-/// What lasts while configurations come and go.
-#[derive(Debug)]
-pub struct Lasting {
-    pub backends: Backends,
-    pub registry: Arc<Registry>,
-    pub memory: Memory,
-    pub splicer: Option<Splicer>,
-    pub sockmap: Option<Arc<Sockmap>>,
-    pub admission: Arc<Admission>,
-    pub clock: fn() -> u64,
-}
-
-impl World {
-    pub fn new(snapshot: Snapshot, lasting: Lasting) -> Self {
-        let Lasting {
-            backends,
-            registry,
-            memory,
-            splicer,
-            sockmap,
-            admission,
-            clock,
-        } = lasting;
-        let goodbyes = budget::goodbyes(admission.budget.descriptors);
-        Self {
-            snapshot: RwLock::new(Arc::new(snapshot)),
-            backends,
-            registry,
-            memory,
-            evictions: Evictions::default(),
-            splicer,
-            sockmap,
-            admission,
-            refusals: Refusals::new(usize::try_from(goodbyes).unwrap_or(usize::MAX)),
-            choices: Choices::default(),
-            copied: Tally::default(),
-            moved: Tally::default(),
-            clock,
-            stop: Stop::default(),
-            coming: Gauge::default(),
-            is_released: AtomicBool::new(false),
-        }
-    }
-
-    /// Whether the tables in the kernel are another daemon's now: this one puts nothing more there.
-    pub fn is_released(&self) -> bool {
-        self.is_released.load(Ordering::SeqCst)
-    }
-
-    pub fn release(&self) {
-        self.is_released.store(true, Ordering::SeqCst);
-    }
-
-    /// There is no other daemon any more.
-    pub fn take_back(&self) {
-        self.is_released.store(false, Ordering::SeqCst);
-    }
-
-    /// The configuration as of now; a session takes one and never looks at another.
-    pub fn snapshot(&self) -> Arc<Snapshot> {
-        let now = self.snapshot.read();
-        Arc::clone(&now.unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// The configuration from now on; sessions that have begun go on with the one they have.
-    pub fn replace(&self, snapshot: Snapshot) {
-        let mut now = self
-            .snapshot
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        *now = Arc::new(snapshot);
-    }
-}
-
-/// Where clients come in.
-#[derive(Debug)]
-pub struct Listener {
-    pub name: String,
-    pub addresses: Vec<SocketAddr>,
-    pub pool: Arc<Pool>,
-    pub datapath: DataPath,
-    pub versions: Vec<Version>,
-    /// Clients at a time; `None` is no limit.
-    pub max_connections: Option<NonZeroU32>,
-    /// Lets CONNECTs through at its rate.
-    pub gate: Arc<Gate>,
-    pub segment_limit: Arc<SegmentLimit>,
-    pub accepted: Arc<Counter>,
-}
+use refuse::{Pace, Refused};
+pub use world::{Lasting, Listener, Snapshot, World};
 
 /// Serves one client that came in at `bound`, as the configuration was when it came, until it is known
 /// what becomes of it; gives back the rest of its time in the daemon, which may last for days.
@@ -211,26 +69,31 @@ pub async fn run(
     let listener = now.listener_at(bound)?;
     listener.accepted.add(1);
     let coming = world.coming.one_more();
-    let opened = open(&client, address, listener, now, world).await;
+    let room = world.admission.budget.shares(&now.limits).pending;
+    let slot = world.admission.pending.enter(address.ip().into(), room);
+    let until = Instant::now() + now.limits.connect_timeout;
+    let greeted = match &listener.tls {
+        None => Ok((Stream::Plain(client), slot)),
+        // In memory of its own, which clients without TLS need not have.
+        Some(tls) => Box::pin(greet::greet(client, tls, slot, until, (now, world))).await,
+    };
+    let (mut client, slot) = match greeted {
+        Ok(greeted) => greeted,
+        Err(Rude(client, refused)) => return Some(turn_away(client, refused, world)),
+    };
+    let opened = open(&mut client, (slot, until), address, listener, now, world).await;
     Some(rest(opened, client, (listener, world), coming))
 }
 
 fn rest(
     opened: Result<Session, Refused>,
-    client: TcpStream,
+    client: Stream,
     (listener, world): (&Listener, &Arc<World>),
     coming: OneMore<'_>,
 ) -> Rest {
     let session = match opened {
         Ok(session) => session,
-        Err(refused) => {
-            tracing::debug!(reason = refused.reason().label(), "refused: {refused}");
-            world.refusals.count(refused.reason());
-            let world = Arc::clone(world);
-            return Box::pin(async move {
-                refuse::answer(client, &refused, &world.refusals).await;
-            });
-        }
+        Err(refused) => return turn_away(Some(client), refused, world),
     };
     match leave(client, session, listener, world) {
         Ok(hand_off) => {
@@ -247,6 +110,18 @@ fn rest(
             carry::carry(client, session, because, Arc::clone(world))
         }
     }
+}
+
+/// Tells a client why it is refused, where it is still there.
+fn turn_away(client: Option<Stream>, refused: Refused, world: &Arc<World>) -> Rest {
+    tracing::debug!(reason = refused.reason().label(), "refused: {refused}");
+    world.refusals.count(refused.reason());
+    let world = Arc::clone(world);
+    Box::pin(async move {
+        if let Some(client) = client {
+            refuse::answer(client, &refused, &world.refusals).await;
+        }
+    })
 }
 
 /// A client and a backend that know each other.
@@ -267,21 +142,22 @@ struct Session {
 }
 
 async fn open(
-    client: &TcpStream,
+    client: &mut Stream,
+    (slot, until): (Slot, Instant),
     address: SocketAddr,
     listener: &Listener,
     now: &Snapshot,
     world: &World,
 ) -> Result<Session, Refused> {
-    let admission = &world.admission;
-    let room = admission.budget.shares(&now.limits).pending;
-    let slot = admission.pending.enter(address.ip().into(), room);
-    let identified = identify::identify(client, &now.limits, slot);
+    let identified = identify::identify(client, &now.limits, slot, until);
     let identified = world.stop.identifying.run_until_cancelled(identified).await;
     let identified = identified.unwrap_or(Err(Refused::TooSlow))?;
 
     let connect = identified.connect.clone();
-    let addresses = [address, client.local_addr().map_err(Refused::Lost)?];
+    let addresses = [
+        address,
+        client.socket().local_addr().map_err(Refused::Lost)?,
+    ];
     let seat = admit::admit(&connect, addresses, listener, now, world)?;
     let served = serve(client, identified, addresses, seat, (listener, now, world)).await;
     served.inspect_err(|refused| {
@@ -291,7 +167,7 @@ async fn open(
 
 /// Finds a backend for a client that has a seat, when it is its turn.
 async fn serve(
-    client: &TcpStream,
+    client: &Stream,
     Identified {
         connect,
         pipelined,
@@ -301,26 +177,32 @@ async fn serve(
     seat: Seat,
     (listener, now, world): (&Listener, &Snapshot, &World),
 ) -> Result<Session, Refused> {
-    let mut patience = Patience::new(client, &connect, &pipelined, now.limits.queue_timeout);
+    let mut patience = Patience::new(
+        client.socket(),
+        &connect,
+        &pipelined,
+        now.limits.queue_timeout,
+    );
     patience.pass(&listener.gate, Pace::Listener).await?;
 
     let subject = Subject {
         client_id: connect.client_id(),
         address: addresses[0].ip(),
     };
-    let traits = place::traits(&connect, addresses[0].ip(), listener);
+    let traits = place::traits(&connect, addresses[0].ip(), listener, client);
     let Place { route, pool } = now.place(listener, &traits);
     tracing::debug!(route, pool = pool.name, "belongs");
     let splicer = world
         .splicer
         .as_ref()
         .filter(|_| matches!(listener.datapath, DataPath::Auto | DataPath::Splice))
+        .filter(|_| listener.tls.is_none())
         .filter(|_| !world.is_released());
     let shape = || {
         Some(Shape {
             ports: &splicer?.ports,
             registry: &world.registry,
-            client: Agreed::of(client).ok()?,
+            client: Agreed::of(client.socket()).ok()?,
         })
     };
     let (mut broker, expected, recall) =
@@ -376,16 +258,24 @@ fn register(
 
 /// Prepares to leave the connection to the kernel; gives it back, with the reason, where it stays.
 fn leave(
-    client: TcpStream,
+    client: Stream,
     session: Session,
     listener: &Listener,
     world: &World,
-) -> Result<HandOff, Box<(TcpStream, Session, Because)>> {
+) -> Result<HandOff, Box<(Stream, Session, Because)>> {
+    let client = match client {
+        Stream::Plain(client) => client,
+        Stream::Tls(_) => return Err(Box::new((client, session, Because::Tls))),
+    };
     let (choice, legs) = hand_off::choose(&client, &session, listener, world);
     let Some(legs) = legs.filter(|_| choice.path == Path::Splice) else {
-        return Err(Box::new((client, session, choice.because)));
+        let stays = (Stream::Plain(client), session, choice.because);
+        return Err(Box::new(stays));
     };
-    let hand_off = HandOff::begin(client, session, legs)?;
+    let hand_off = HandOff::begin(client, session, legs).map_err(|stays| {
+        let (client, session, because) = *stays;
+        Box::new((Stream::Plain(client), session, because))
+    })?;
     world.choices.count(choice.because);
     tracing::debug!("leaving to the kernel");
     Ok(hand_off)

@@ -5,11 +5,16 @@ import sys
 
 from peer import Peer
 
-address, version = sys.argv[1:]
+address, version, *authority = sys.argv[1:]
 name = f"delivery-{version}"
 large = hashlib.shake_256(b"large").digest(100_000)
 
-with Peer(address, version, f"{name}-sub") as subscriber, Peer(address, version, f"{name}-pub") as publisher:
+tls = authority[0] if authority else None
+
+with (
+    Peer(address, version, f"{name}-sub", tls=tls) as subscriber,
+    Peer(address, version, f"{name}-pub", tls=tls) as publisher,
+):
     for qos in (0, 1, 2):
         topic = f"{name}/{qos}"
         subscriber.subscribe(topic, qos)

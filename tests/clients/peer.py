@@ -14,7 +14,7 @@ PATIENCE = 30
 class Peer:
     """One client; leaves with a DISCONNECT at the end of its `with` block."""
 
-    def __init__(self, address, version, client_id, *, clean=True, will=None):
+    def __init__(self, address, version, client_id, *, clean=True, will=None, tls=None):
         self.host, _, port = address.rpartition(":")
         self.host, self.port = self.host.strip("[]"), int(port)
         self.version, self.clean = version, clean
@@ -26,6 +26,8 @@ class Peer:
         self.client.on_connect = lambda *event: self.connacks.put(event)
         self.client.on_subscribe = lambda *event: self.subacks.put(event)
         self.client.on_message = lambda *event: self.messages.put(event[2])
+        if tls:
+            self.client.tls_set(ca_certs=tls)
         if will:
             topic, payload = will
             self.client.will_set(topic, payload, qos=1)

@@ -35,5 +35,6 @@ pub mod sockets;
 pub mod storm;
 pub mod stream;
 pub mod talk;
+pub mod tls;
 pub mod wait;
 pub mod wire;

@@ -28,6 +28,7 @@ const ORDER: &[&str] = &[
     "dial",
     "listen",
     "relay", //
+    "stream",
     "session",
     "health",  //
     "control", //
@@ -46,6 +47,8 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("print", &["cli"]),
     ("println", &["cli"]),
     ("unsafe", &["sys"]),
+    ("rustls", &["listen"]),
+    ("tokio_rustls", &["listen", "stream"]),
 ];
 
 /// Words that these modules do not name, because they are pure.

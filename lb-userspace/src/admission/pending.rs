@@ -5,7 +5,7 @@
 //!
 //! What they have sent of long CONNECTs is kept here while more is awaited, and has a limit in all.
 //! Who needs the room of another one takes it at once: only as many buffers as there are threads, those
-//! that are being read into, last a moment longer than they are counted.
+//! that are being read into, last a moment longer than they are counted. A TLS handshake counts there too.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem;
@@ -15,7 +15,7 @@ use bytes::BytesMut;
 use tokio::sync::SetOnce;
 
 use super::Source;
-use crate::config::{Limits, PENDING_FREE_BYTES};
+use crate::config::{Limits, PENDING_FREE_BYTES, TLS_BYTES};
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -38,7 +38,9 @@ struct Waiting {
     from: Source,
     /// What it has sent; empty while that is read into.
     received: BytesMut,
-    /// The capacity of `received` that counts: all but the first `PENDING_FREE_BYTES`.
+    /// Its TLS session, which counts whatever it has sent.
+    tls: usize,
+    /// That, and the capacity of `received` but for the first `PENDING_FREE_BYTES`.
     bytes: usize,
     /// Set when this one has to go.
     crowded_out: Arc<SetOnce<CrowdedOut>>,
@@ -96,6 +98,7 @@ impl Pending {
         let waiting = Waiting {
             from,
             received: BytesMut::new(),
+            tls: 0,
             bytes: 0,
             crowded_out: Arc::clone(&crowded_out),
         };
@@ -152,9 +155,12 @@ impl Queue {
         Some(waiting)
     }
 
-    /// What it holds goes on to count.
+    /// What it holds of its CONNECT goes on to count; its TLS session lasts as long as it does, and so
+    /// counts as a client from here on.
     fn let_through(&mut self, age: u64) -> Option<Waiting> {
-        let waiting = self.by_age.remove(&age)?;
+        let mut waiting = self.by_age.remove(&age)?;
+        self.bytes -= waiting.tls;
+        waiting.bytes -= mem::take(&mut waiting.tls);
         if let Some(own) = self.by_source.get_mut(&waiting.from) {
             own.remove(&age);
             if own.is_empty() {
@@ -167,6 +173,16 @@ impl Queue {
 }
 
 impl Slot {
+    /// Counts what a TLS session takes from here on; false where this one has to go.
+    pub fn begin_tls(&self, limits: &Limits) -> bool {
+        let mut queue = self.pending.queue();
+        if let Some(waiting) = queue.by_age.get_mut(&self.age) {
+            waiting.tls = TLS_BYTES;
+        }
+        let held = queue.hold(self.age, TLS_BYTES, limits.pending_bytes);
+        held.is_some()
+    }
+
     /// Keeps what has come so far until there is more to read.
     pub fn keep(&self, received: BytesMut) {
         // Where this one had to go meanwhile, nobody needs it.
@@ -178,7 +194,8 @@ impl Slot {
     /// Gives back what was kept, with room for more of a CONNECT; `None` where this one has to go.
     pub fn take(&self, limits: &Limits) -> Option<BytesMut> {
         let mut queue = self.pending.queue();
-        let received = mem::take(&mut queue.by_age.get_mut(&self.age)?.received);
+        let waiting = queue.by_age.get_mut(&self.age)?;
+        let (received, tls) = (mem::take(&mut waiting.received), waiting.tls);
         let full = received.capacity();
         if received.len() < full {
             return Some(received);
@@ -186,7 +203,7 @@ impl Slot {
         let capacity = (2 * full).min(limits.connect_packet_bytes).max(full);
         queue.hold(
             self.age,
-            capacity.saturating_sub(PENDING_FREE_BYTES),
+            tls + capacity.saturating_sub(PENDING_FREE_BYTES),
             limits.pending_bytes,
         )?;
         drop(queue);

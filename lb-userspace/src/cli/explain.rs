@@ -21,6 +21,12 @@ pub(super) struct Explain {
     /// Where it connects; the first listener of the configuration by default
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
+    /// The name it asks for by TLS
+    #[arg(long, value_name = "NAME")]
+    sni: Option<String>,
+    /// The application protocol that is agreed on by TLS
+    #[arg(long, value_name = "PROTOCOL")]
+    alpn: Option<String>,
     #[arg(long, value_enum, default_value = "3.1.1")]
     version: Dialect,
     /// It asks for a clean session, or a clean start
@@ -45,11 +51,15 @@ impl Explain {
             user_name,
             source,
             listener,
+            sni,
+            alpn,
             version,
             clean,
         } = self;
         Question {
             listener,
+            sni: sni.map(|name| name.to_ascii_lowercase()),
+            alpn,
             client_id,
             user_name,
             source,

@@ -1,7 +1,7 @@
 //! From the text of a file to a `Config`, or to every complaint about it at once.
 //!
 //! `shape` turns the text into `File`; what it cannot read is complained about there and in `syntax`;
-//! `daemon`, `limits`, `listeners`, `pools` and `routes` look at one value at a time; `links` looks at what one value
+//! `daemon`, `limits`, `listeners`, `tls`, `pools` and `routes` look at one value at a time; `links` looks at what one value
 //! says about another.
 
 mod address;
@@ -18,6 +18,7 @@ mod routes;
 mod rules;
 mod shape;
 mod syntax;
+mod tls;
 mod tree;
 
 #[cfg(test)]

@@ -80,9 +80,27 @@ pub struct Listener {
     pub bind: Vec<Spanned<String>>,
     pub pool: Value<String>,
     pub datapath: Value<String>,
+    pub tls: Option<Spanned<Table<Tls>>>,
     pub max_connections: Value<i64>,
     pub connect_rate: Value<Quantity>,
     pub versions: Value<Vec<Spanned<String>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    pub certificate: Value<String>,
+    pub key: Value<String>,
+    pub alpn: Vec<Spanned<String>>,
+    pub client_ca: Value<String>,
+    pub more: Vec<Spanned<Table<Certificate>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Certificate {
+    pub certificate: Value<String>,
+    pub key: Value<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -91,6 +109,9 @@ pub struct Route {
     pub name: Value<String>,
     pub pool: Value<String>,
     pub listeners: Vec<Spanned<String>>,
+    pub sni: Vec<Spanned<String>>,
+    pub sni_glob: Vec<Spanned<String>>,
+    pub alpn: Vec<Spanned<String>>,
     pub client_id: Vec<Spanned<String>>,
     pub client_id_prefix: Vec<Spanned<String>>,
     pub client_id_glob: Vec<Spanned<String>>,

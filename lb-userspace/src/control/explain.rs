@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 pub struct Question {
     /// The first of the configuration where none is named.
     pub listener: Option<String>,
+    /// What it asks for by TLS, and what is agreed on there.
+    pub sni: Option<String>,
+    pub alpn: Option<String>,
     pub client_id: String,
     pub user_name: Option<String>,
     pub source: IpAddr,

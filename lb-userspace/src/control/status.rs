@@ -86,6 +86,8 @@ pub struct Listener {
     pub name: String,
     pub addresses: Vec<SocketAddr>,
     pub pool: String,
+    /// Whether TLS ends here.
+    pub tls: bool,
     /// Connections accepted since the daemon started.
     pub accepted: u64,
     /// Clients that came in here, from their CONNECT to their close.

@@ -19,7 +19,8 @@ use crate::kernel::flows::{flow_addresses, key_addresses};
 use crate::kernel::grace::Grace;
 use crate::kernel::ports::Ports;
 use crate::kernel::sockmap::Sockmap;
-use crate::kernel::tables::Tables;
+use crate::kernel::tables::{Listening, Tables};
+use crate::listen::tls::Tls;
 use crate::registry::Registry;
 use crate::session::{Endings, Lasting, Splicer, World};
 use crate::sticky::Memory;
@@ -34,6 +35,8 @@ pub(super) struct Shared {
     pub sockmap: Option<Arc<Sockmap>>,
     pub memory: Memory,
     pub admission: Arc<Admission>,
+    /// How each listener ends TLS.
+    pub tls: Vec<Option<Arc<Tls>>>,
 }
 
 /// The number of the first session of a daemon that started then.
@@ -48,6 +51,7 @@ pub(super) fn world(
         sockmap,
         memory,
         admission,
+        tls,
     }: Shared,
     since: u64,
     clock: fn() -> u64,
@@ -60,6 +64,7 @@ pub(super) fn world(
     let known = Known {
         addresses: addresses(config),
         numbers: numbers(config, tables.as_mut(), &backends)?,
+        tls,
     };
     let plan = Plan::new(config, known, &backends, None);
     let snapshot = plan.apply(&backends);
@@ -138,6 +143,33 @@ fn backend_of(
         backends.insert(&gone);
         Some(gone)
     })
+}
+
+/// Where clients connect.
+pub(super) fn listeners(config: &Config) -> Vec<Listening> {
+    let each = |listener: &config::Listener| {
+        let may_splice = listener.may_splice();
+        let at = move |address: &SocketAddr| Listening {
+            address: *address,
+            may_splice,
+        };
+        listener.bind.iter().map(at).collect::<Vec<_>>()
+    };
+    config.listeners.iter().flat_map(each).collect()
+}
+
+/// How each listener ends TLS.
+pub(super) fn tls(config: &Config) -> Result<Vec<Option<Arc<Tls>>>, Failure> {
+    config.listeners.iter().map(tls_of).collect()
+}
+
+pub(super) fn tls_of(listener: &config::Listener) -> Result<Option<Arc<Tls>>, Failure> {
+    let loaded = listener.tls.as_ref().map(Tls::load).transpose();
+    let loaded = loaded.map_err(|source| Failure::Tls {
+        name: listener.name.clone(),
+        source,
+    })?;
+    Ok(loaded.map(Arc::new))
 }
 
 /// Whether every address to connect from is one of this host.

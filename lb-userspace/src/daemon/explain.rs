@@ -39,6 +39,8 @@ pub(super) fn explain(world: &World, question: &Question) -> Result<Explanation,
         listener,
         &Traits {
             listener: &listener.name,
+            server_name: question.sni.as_deref(),
+            alpn: question.alpn.as_deref(),
             client_id: &question.client_id,
             user_name: question.user_name.as_deref(),
             version,

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::kernel::pins::PinError;
 use crate::kernel::{self, Unavailable};
+use crate::listen::tls::Unusable;
 
 /// Why the daemon does not start, or could not go on.
 #[derive(Debug, Error)]
@@ -38,6 +39,8 @@ pub enum Failure {
     Pins(#[from] PinError),
     #[error("could not start a thread or wait for signals")]
     Runtime(#[source] io::Error),
+    #[error("listener `{name}` cannot end TLS")]
+    Tls { name: String, source: Unusable },
     #[error("the tables in the kernel")]
     Tables(#[from] kernel::tables::TableError),
 }

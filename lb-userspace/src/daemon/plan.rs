@@ -5,9 +5,10 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::balance::{Balancer, Member};
-use crate::config::{self, Config, DataPath, Rate};
+use crate::config::{self, Config, Rate};
 use crate::kernel::route;
 use crate::listen::SegmentLimit;
+use crate::listen::tls::Tls;
 use crate::session::{Listener, Route, Snapshot};
 use crate::upstream::{Backend, Backends, Pool};
 
@@ -25,11 +26,13 @@ pub(super) struct Plan {
     limits: Vec<(Option<i32>, Option<Rate>)>,
 }
 
-/// What to know before a plan, of each backend in the order of the configuration.
+/// What to know before a plan, of each backend in the order of the configuration, and of listeners.
 #[derive(Debug)]
 pub(super) struct Known {
     pub addresses: Vec<SocketAddr>,
     pub numbers: Vec<u32>,
+    /// How each listener ends TLS, in the order of the configuration.
+    pub tls: Vec<Option<Arc<Tls>>>,
 }
 
 impl Plan {
@@ -41,11 +44,11 @@ impl Plan {
         before: Option<&Snapshot>,
     ) -> Self {
         let there = backends.all();
-        let mut known = known.numbers.into_iter().zip(known.addresses);
+        let mut backends = known.numbers.into_iter().zip(known.addresses);
         let mut planned = Vec::new();
         let mut pools = Vec::new();
         for pool in &config.pools {
-            let members = pool.backends.iter().zip(&mut known);
+            let members = pool.backends.iter().zip(&mut backends);
             let members: Vec<_> = members
                 .map(|(config, known)| member(config, known, &there))
                 .collect();
@@ -55,20 +58,19 @@ impl Plan {
         }
         let mut limits = Vec::new();
         let mut listeners = Vec::new();
-        for one in &config.listeners {
+        for (one, tls) in config.listeners.iter().zip(known.tls) {
             // The check of the configuration lets no listener without its pool through.
             let Some(pool) = pools.iter().find(|pool| pool.name == one.pool) else {
                 continue;
             };
-            let segment = match one.datapath {
-                DataPath::Auto | DataPath::Splice => {
-                    segment_limit(&reached(one, config, &pools), &planned)
-                }
-                DataPath::Copy | DataPath::Sockmap => None,
+            let segment = if one.may_splice() {
+                segment_limit(&reached(one, config, &pools), &planned)
+            } else {
+                None
             };
             limits.push((segment, one.connect_rate));
             let same = before.and_then(|before| before.listener(&one.name));
-            listeners.push(listener(one, pool, same));
+            listeners.push(listener(one, pool, tls, same));
         }
         let all = config.pools.iter().flat_map(|pool| &pool.backends);
         let rooms = all.map(|backend| (backend.max_connections, backend.connect_rate));
@@ -155,13 +157,19 @@ fn make_pool(config: &config::Pool, backends: Vec<Arc<Backend>>) -> Pool {
     }
 }
 
-fn listener(config: &config::Listener, pool: &Arc<Pool>, same: Option<&Listener>) -> Listener {
+fn listener(
+    config: &config::Listener,
+    pool: &Arc<Pool>,
+    tls: Option<Arc<Tls>>,
+    same: Option<&Listener>,
+) -> Listener {
     Listener {
         name: config.name.clone(),
         addresses: config.bind.clone(),
         pool: Arc::clone(pool),
         datapath: config.datapath,
         versions: config.versions.clone(),
+        tls,
         max_connections: config.max_connections,
         gate: same.map_or_else(Arc::default, |same| Arc::clone(&same.gate)),
         segment_limit: same.map_or_else(

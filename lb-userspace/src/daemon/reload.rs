@@ -16,14 +16,14 @@ use super::plan::{Known, Plan};
 
 use super::sockets::{Bound, Sockets};
 use super::sweep::forget_ended;
-use super::{Failure, Start, listeners};
+use super::{Failure, Start};
 use crate::config::check::check;
 use crate::config::complaint::Complaints;
 use crate::config::diff::diff;
 use crate::config::{self, Config, Host};
 use crate::control::reload::Outcome;
 use crate::kernel::causes;
-use crate::session::World;
+use crate::session::{Listener, Snapshot, World};
 use crate::upstream::Backends;
 
 /// How long one name may take to resolve.
@@ -71,14 +71,16 @@ impl Reloader<'_> {
             Ok(ready) => ready,
             Err(failure) => return (Outcome::Failed(causes(&failure)), None),
         };
+        let before = self.world.snapshot();
         if let Err(failure) = self.switch(ready, &config) {
             // The new configuration is in force; what is left of the old one harms nobody.
             tracing::warn!("after the reload: {}", causes(&failure));
         }
         let told = diff(&self.start.text, &self.text, &text);
         self.text = text;
+        let renewed = renewed(&before, &self.world.snapshot());
         let outcome = Outcome::Taken {
-            changes: told.changes,
+            changes: told.changes.into_iter().chain(renewed).collect(),
             needs_restart: told.needs_restart,
         };
         (outcome, Some(config))
@@ -87,6 +89,7 @@ impl Reloader<'_> {
     /// Everything that can fail. The tables then know more than is in use, which harms nobody.
     async fn prepare(&self, config: &Config) -> Result<Ready, Failure> {
         build::check_sources(config)?;
+        let tls = build::tls(config)?;
         let backends = &self.world.backends;
         let addresses = addresses(config, backends).await;
         let registry = &self.world.registry;
@@ -94,9 +97,18 @@ impl Reloader<'_> {
             .with_tables(|tables| build::numbers(config, Some(tables), backends))
             .unwrap_or_else(|| build::numbers(config, None, backends))?;
         let now = self.world.snapshot();
-        let plan = Plan::new(config, Known { addresses, numbers }, backends, Some(&now));
+        let plan = Plan::new(
+            config,
+            Known {
+                addresses,
+                numbers,
+                tls,
+            },
+            backends,
+            Some(&now),
+        );
         // The kernel half has to see the first SYN to a new address already.
-        let listeners = listeners(config);
+        let listeners = build::listeners(config);
         let told = registry.with_tables(|tables| tables.add_listeners(&listeners));
         told.transpose()?;
         let bound = self.sockets.bind(&config.listeners)?;
@@ -105,7 +117,7 @@ impl Reloader<'_> {
 
     fn switch(&mut self, Ready { plan, bound }: Ready, config: &Config) -> Result<(), Failure> {
         let world = self.world;
-        let listeners = listeners(config);
+        let listeners = build::listeners(config);
         self.sockets.close_except(&listeners, &world.snapshot());
         world.replace(plan.apply(&world.backends));
         self.sockets.open(bound);
@@ -124,6 +136,19 @@ impl Reloader<'_> {
         forgotten.transpose()?;
         Ok(())
     }
+}
+
+/// Sentences about listeners that show other certificates than before.
+fn renewed(before: &Snapshot, now: &Snapshot) -> Vec<String> {
+    let is_renewed = |listener: &&Listener| {
+        let before = before.listener(&listener.name);
+        let before = before.and_then(|before| before.tls.as_ref());
+        matches!((before, &listener.tls), (Some(was), Some(is)) if !is.shows_the_same(was))
+    };
+    let listeners = now.listeners.iter().filter(is_renewed);
+    listeners
+        .map(|listener| format!("listeners.{}.tls shows another certificate", listener.name))
+        .collect()
 }
 
 /// Where backends are now. One that is known by its name keeps its address where that name leads

@@ -231,6 +231,7 @@ fn listeners(now: &Snapshot, world: &World) -> Vec<Listener> {
         name: listener.name.clone(),
         addresses: listener.addresses.clone(),
         pool: listener.pool.name.clone(),
+        tls: listener.tls.is_some(),
         accepted: listener.accepted.value(),
         connections: world.admission.seats.at_listener(&listener.addresses),
         waiting: listener.gate.waiting(),

@@ -10,30 +10,33 @@
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::io::{self, Read as _};
-use std::os::fd::AsFd;
+use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Mutex;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use socket2::SockRef;
-use tokio::io::{AsyncWriteExt as _, Interest};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time;
 
+mod half;
+mod part;
+
+use half::{Receive, TlsHalf};
+use part::part;
+pub(super) use part::{dismiss, linger};
+
 use crate::counters::Counter;
-use crate::evict::Because;
 use crate::kernel::leg;
 use crate::registry::carried::{Carried, Told};
-use crate::sys;
+use crate::stream::Stream;
 
 /// Bytes read at once; the size of the buffer each thread has.
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// A half-closed connection ends when the open half was silent for this long.
 pub(super) const HALF_CLOSED_IDLE: Duration = Duration::from_secs(60);
-/// How long a client may keep sending what nobody will read, and take nothing of what it is sent.
-const LINGER: Duration = Duration::from_secs(5);
 
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into());
@@ -69,56 +72,71 @@ enum End {
 /// Relays until both directions have ended, the session is told to end, or nothing has come from the
 /// client for as long as `idle` allows; counts into `tally` as it goes.
 pub async fn relay(
-    client: &mut TcpStream,
+    client: &mut Stream,
     broker: &mut TcpStream,
     pending: Pending,
     idle: Option<Duration>,
     tally: &Tally,
     carried: Option<&Carried>,
 ) {
-    let told = {
-        let (client_read, client_write) = client.split();
-        let (broker_read, broker_write) = broker.split();
-        // Pinned where they are made: a future that is passed on by value keeps room for itself twice.
-        let mut carry_up = pin!(carry(
-            &client_read,
-            broker_write,
-            pending.to_broker,
-            &tally.from_client,
-            carried,
-        ));
-        let up = pin!(async {
-            tokio::select! {
-                end = &mut carry_up => end,
-                () = silent(client_read.as_ref(), idle) => End::Silence,
-            }
-        });
-        let down = pin!(carry(
-            &broker_read,
-            client_write,
-            pending.to_client,
-            &tally.from_broker,
-            carried,
-        ));
-        tokio::select! {
-            ended = both(up, down, tally) => Err(ended),
-            told = told(carried) => Ok(told),
+    let over = match client {
+        Stream::Plain(socket) => {
+            let (read, write) = socket.split();
+            let silent = pin!(silent(|| leg::silence(read.as_ref()), idle));
+            between((&read, write), silent, broker, pending, tally, carried).await
+        }
+        Stream::Tls(_) => {
+            let whole = Mutex::new(&mut *client);
+            let half = TlsHalf(&whole);
+            let silent = pin!(silent(|| half.silence(), idle));
+            between((&half, half), silent, broker, pending, tally, carried).await
         }
     };
-    match told {
-        Ok(Told::Evicted(because)) => dismiss(client, broker, because).await,
-        Err(Some(End::Receiver)) => linger(client).await,
-        Err(Some(End::Silence)) => {
-            tally.idle.add(1);
-            tracing::debug!("client is silent, and taken for lost");
-            reset([client, broker]);
+    client.say_goodbye();
+    part(client.socket(), broker, over, tally).await;
+}
+
+/// Why both directions are over: they have ended, the one from the client like this; or they were told to.
+type Over = Result<Told, Option<End>>;
+
+async fn between(
+    (client_read, client_write): (&impl Receive, impl AsyncWrite + Unpin),
+    silent: Pin<&mut impl Future<Output = ()>>,
+    broker: &mut TcpStream,
+    pending: Pending,
+    tally: &Tally,
+    carried: Option<&Carried>,
+) -> Over {
+    let (broker_read, broker_write) = broker.split();
+    // Pinned where they are made: a future that is passed on by value keeps room for itself twice.
+    let mut carry_up = pin!(carry(
+        client_read,
+        broker_write,
+        pending.to_broker,
+        &tally.from_client,
+        carried,
+    ));
+    let up = pin!(async {
+        tokio::select! {
+            end = &mut carry_up => end,
+            () = silent => End::Silence,
         }
-        Ok(Told::Stopped) | Err(Some(End::Sender) | None) => {}
+    });
+    let down = pin!(carry(
+        &broker_read,
+        client_write,
+        pending.to_client,
+        &tally.from_broker,
+        carried,
+    ));
+    tokio::select! {
+        ended = both(up, down, tally) => Err(ended),
+        told = told(carried) => Ok(told),
     }
 }
 
-/// Ends when nothing has come from a client for as long as `idle` allows.
-pub(super) async fn silent(client: &impl AsFd, idle: Option<Duration>) {
+/// Ends when nothing has come from a client for as long as `idle` allows; `silence` tells since when.
+pub(super) async fn silent(silence: impl Fn() -> io::Result<Duration>, idle: Option<Duration>) {
     let Some(idle) = idle else {
         return std::future::pending().await;
     };
@@ -126,16 +144,7 @@ pub(super) async fn silent(client: &impl AsFd, idle: Option<Duration>) {
     while !left.is_zero() {
         time::sleep(left).await;
         // Where the kernel does not say, it is too late to ask: the relay is about to end.
-        left = leg::silence(client).map_or(idle, |silence| idle.saturating_sub(silence));
-    }
-}
-
-/// Closes as the kernel half does with a connection whose client is lost.
-fn reset(sockets: [&TcpStream; 2]) {
-    for socket in sockets {
-        if let Err(error) = SockRef::from(socket).set_linger(Some(Duration::ZERO)) {
-            tracing::debug!(%error, "closed without a reset");
-        }
+        left = silence().map_or(idle, |silence| idle.saturating_sub(silence));
     }
 }
 
@@ -144,22 +153,6 @@ async fn told(carried: Option<&Carried>) -> Told {
         Some(carried) => carried.told().await,
         None => std::future::pending().await,
     }
-}
-
-/// Ends a connection that could go on.
-///
-/// A broker that lives gets what it has taken from its client so far, and then the end of it. One that
-/// is dead acknowledges nothing, and is not to keep a socket busy.
-pub(super) async fn dismiss(client: &TcpStream, broker: &TcpStream, because: Because) {
-    let broker = SockRef::from(broker);
-    let ended = match because {
-        Because::Dead => broker.set_linger(Some(Duration::ZERO)),
-        Because::Drained | Because::Rebalanced => broker.shutdown(std::net::Shutdown::Write),
-    };
-    if let Err(error) = ended {
-        tracing::trace!(%error, "broker was gone before it could be told");
-    }
-    linger(client).await;
 }
 
 /// Runs both directions to their ends; tells how the one from the client ended.
@@ -184,15 +177,15 @@ async fn both(
 
 /// Carries one direction to its end, then closes it for the receiver.
 async fn carry(
-    from: &ReadHalf<'_>,
-    mut to: WriteHalf<'_>,
+    from: &impl Receive,
+    mut to: impl AsyncWrite + Unpin,
     pending: Bytes,
     moved: &Counter,
     carried: Option<&Carried>,
 ) -> End {
-    let Ok(()) = to.write_all(&pending).await else {
+    if to.write_all(&pending).await.is_err() || to.flush().await.is_err() {
         return End::Receiver;
-    };
+    }
     moved.add(pending.len() as u64);
     drop(pending);
 
@@ -206,25 +199,22 @@ async fn carry(
 }
 
 async fn pump(
-    from: &ReadHalf<'_>,
-    to: &mut WriteHalf<'_>,
+    from: &impl Receive,
+    to: &mut (impl AsyncWrite + Unpin),
     moved: &Counter,
     carried: Option<&Carried>,
 ) -> End {
     loop {
-        // Takes turns with others, as a pair of fast peers must not keep the thread from them.
-        let readable = poll_fn(|context| from.as_ref().poll_read_ready(context));
-        if readable.await.is_err() {
-            return End::Sender;
-        }
+        let shifted =
+            poll_fn(|context| SCRATCH.with_borrow_mut(|scratch| shift(from, to, scratch, context)));
+        let shifted = shifted.await;
         if let Some(carried) = carried {
             carried.is_seen();
         }
-        match SCRATCH.with_borrow_mut(|scratch| shift(from, to, scratch)) {
-            Ok(Shifted::Nothing) => {}
+        match shifted {
             Ok(Shifted::All(count)) => moved.add(count as u64),
             Ok(Shifted::Rest(count, rest)) => {
-                if to.write_all(&rest).await.is_err() {
+                if to.write_all(&rest).await.is_err() || to.flush().await.is_err() {
                     return End::Receiver;
                 }
                 moved.add(count as u64);
@@ -235,45 +225,35 @@ async fn pump(
 }
 
 enum Shifted {
-    Nothing,
     All(usize),
     /// So much was read, and this of it is still to be written.
     Rest(usize, Vec<u8>),
 }
 
-/// Reads once and writes once, without waiting.
-fn shift(from: &ReadHalf<'_>, to: &WriteHalf<'_>, scratch: &mut [u8]) -> Result<Shifted, End> {
-    let count = match read(from.as_ref(), scratch) {
-        Ok(0) => return Err(End::Sender),
+/// Reads once, when there is something, and writes once.
+fn shift(
+    from: &impl Receive,
+    to: &mut (impl AsyncWrite + Unpin),
+    scratch: &mut [u8],
+    context: &mut Context<'_>,
+) -> Poll<Result<Shifted, End>> {
+    let count = match ready!(from.poll_receive(context, scratch)) {
+        Ok(0) | Err(_) => return Poll::Ready(Err(End::Sender)),
         Ok(count) => count,
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Shifted::Nothing),
-        Err(_) => return Err(End::Sender),
     };
-    let written = match to.try_write(&scratch[..count]) {
-        Ok(written) => written,
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-        Err(_) => return Err(End::Receiver),
+    let written = match Pin::new(&mut *to).poll_write(context, &scratch[..count]) {
+        Poll::Ready(Ok(written)) => written,
+        Poll::Pending => 0,
+        Poll::Ready(Err(_)) => return Poll::Ready(Err(End::Receiver)),
     };
-    if written == count {
-        return Ok(Shifted::All(count));
-    }
-    Ok(Shifted::Rest(count, scratch[written..count].to_vec()))
-}
-
-/// Reads once. A socket that did not fill the buffer has nothing more, and is not asked again before it
-/// says that it has.
-fn read(from: &TcpStream, scratch: &mut [u8]) -> io::Result<usize> {
-    let mut last = None;
-    let read = from.try_io(Interest::READABLE, || {
-        let count = (&*SockRef::from(from)).read(scratch)?;
-        if count == 0 || count == scratch.len() {
-            return Ok(count);
+    let flushed = Pin::new(to).poll_flush(context);
+    Poll::Ready(match flushed {
+        Poll::Ready(Err(_)) => Err(End::Receiver),
+        Poll::Ready(Ok(())) if written == count => Ok(Shifted::All(count)),
+        Poll::Ready(Ok(())) | Poll::Pending => {
+            Ok(Shifted::Rest(count, scratch[written..count].to_vec()))
         }
-        last = Some(count);
-        // Has the runtime wait for the next edge (epoll(7)); one since then is not lost.
-        Err(io::ErrorKind::WouldBlock.into())
-    });
-    last.map_or(read, Ok)
+    })
 }
 
 /// What a socket has received, without waiting: `None` is nothing yet, no bytes are the end.
@@ -297,37 +277,6 @@ async fn finish(mut rest: Pin<&mut impl Future<Output = End>>, moved: &Counter) 
             Ok(end) => return Some(end),
             Err(_) if moved.value() == before => return None,
             Err(_) => {}
-        }
-    }
-}
-
-/// Reads and forgets what the client still sends.
-///
-/// Closing a socket with unread bytes makes the kernel send a reset, and a reset may overtake, at
-/// the client, the last words of the broker.
-pub(super) async fn linger(client: &TcpStream) {
-    if let Err(error) = SockRef::from(client).shutdown(std::net::Shutdown::Write) {
-        tracing::trace!(%error, "client was gone before it could be told");
-    }
-    let forget = async {
-        while client.readable().await.is_ok() {
-            match SCRATCH.with_borrow_mut(|scratch| client.try_read(scratch)) {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
-            }
-        }
-    };
-    let mut forget = pin!(forget);
-    let patience = time::Instant::now() + HALF_CLOSED_IDLE;
-    // A client with a narrow window takes its time, and may, while it goes on taking.
-    let mut left = u32::MAX;
-    while time::timeout(LINGER, &mut forget).await.is_err() {
-        let before = std::mem::replace(&mut left, sys::unacknowledged(client).unwrap_or(0));
-        if left == 0 || left >= before || time::Instant::now() >= patience {
-            tracing::debug!("client keeps sending after its broker has gone");
-            return;
         }
     }
 }

@@ -34,6 +34,7 @@ use step::{End, Stream, Wait};
 
 use super::copy::{self, Pending, Tally};
 use crate::evict::Because;
+use crate::kernel::leg;
 use crate::kernel::sockmap::{Expected, Legs};
 use crate::registry::carried::{Carried, Told};
 
@@ -89,7 +90,7 @@ pub async fn relay(
     let result = tokio::select! {
         ended = relay.run() => ended.map(|()| Over::Ended),
         told = carried.told() => Ok(Over::Told(told)),
-        () = copy::silent(&sockets[0], idle) => Ok(Over::Silence),
+        () = copy::silent(|| leg::silence(&sockets[0]), idle) => Ok(Over::Silence),
     };
     tallies.moved.from_client.add(relay.legs.moved(0).carried);
     tallies.moved.from_broker.add(relay.legs.moved(1).carried);

@@ -10,18 +10,18 @@ use crate::drain::Rest;
 use crate::kernel::sockmap::Legs;
 use crate::relay::sockmap::{Pair, Tallies};
 use crate::relay::{Because, copy, sockmap};
+use crate::stream::Stream;
 
 /// Carries it to its end, with no more memory than that takes: it may last for days.
 pub(super) fn carry(
-    mut client: TcpStream,
+    mut client: Stream,
     session: Session,
     mut because: Because,
     world: Arc<World>,
 ) -> Rest {
-    let legs = if because.path() == Path::Sockmap {
-        legs(&client, &session, &world)
-    } else {
-        None
+    let legs = match &client {
+        Stream::Plain(client) if because.path() == Path::Sockmap => legs(client, &session, &world),
+        Stream::Plain(_) | Stream::Tls(_) => None,
     };
     if because.path() == Path::Sockmap && legs.is_none() {
         because = Because::Table;
@@ -48,8 +48,8 @@ pub(super) fn carry(
     let number = entry.session();
     tracing::debug!(because = because.label(), number, "relaying");
     let place = (entry, seat);
-    match legs {
-        Some(legs) => Box::pin(async move {
+    match (legs, client) {
+        (Some(legs), Stream::Plain(client)) => Box::pin(async move {
             let (entry, _seat) = place;
             let carried = entry.carry();
             let tallies = Tallies {
@@ -60,7 +60,7 @@ pub(super) fn carry(
             sockmap::relay(legs, pair, pending, idle, &tallies, &carried).await;
             tracing::debug!(number, "closed");
         }),
-        None => Box::pin(async move {
+        (_, mut client) => Box::pin(async move {
             let (entry, _seat) = place;
             let carried = entry.carry();
             let (tally, carried) = (&world.copied, Some(&carried));

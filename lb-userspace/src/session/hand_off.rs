@@ -152,8 +152,8 @@ fn facts(client: &TcpStream, session: &Session, world: &World) -> io::Result<(Fa
     Ok((facts, Legs([from, to])))
 }
 
-/// One leg, between a peer and this host; so many bytes have been read from its socket, and written
-/// to it.
+/// One leg, between a peer and this host; so many bytes have been read from its socket, and so many of
+/// the other leg's written to it.
 fn end(
     socket: &TcpStream,
     [peer, local]: [SocketAddr; 2],

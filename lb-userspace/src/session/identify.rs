@@ -3,13 +3,13 @@
 use std::io::ErrorKind;
 
 use bytes::{Bytes, BytesMut};
-use tokio::net::TcpStream;
-use tokio::time;
+use tokio::time::{self, Instant};
 
 use super::refuse::Refused;
 use crate::admission::pending::{Held, Slot};
 use crate::config::{Limits, PENDING_FREE_BYTES};
 use crate::mqtt::connect::{Connect, Decoder};
+use crate::stream::Stream;
 
 /// A client that said who it is.
 #[derive(Debug)]
@@ -22,11 +22,12 @@ pub(super) struct Identified {
 }
 
 pub(super) async fn identify(
-    client: &TcpStream,
+    client: &mut Stream,
     limits: &Limits,
     slot: Slot,
+    until: Instant,
 ) -> Result<Identified, Refused> {
-    let read = time::timeout(limits.connect_timeout, read(client, limits, &slot));
+    let read = time::timeout_at(until, read(client, limits, &slot));
     let read = tokio::select! {
         // What has come in one piece is read, even where another one needs the room.
         biased;
@@ -42,7 +43,7 @@ pub(super) async fn identify(
 }
 
 async fn read(
-    client: &TcpStream,
+    client: &mut Stream,
     limits: &Limits,
     slot: &Slot,
 ) -> Result<(Connect, Bytes), Refused> {

@@ -7,6 +7,7 @@ use super::{Listener, Snapshot};
 use crate::config;
 use crate::mqtt::connect::Connect;
 use crate::route::{self, Traits};
+use crate::stream::Stream;
 use crate::upstream::Pool;
 
 /// A route and the pool it leads to.
@@ -46,9 +47,12 @@ pub(super) fn traits<'a>(
     connect: &'a Connect,
     source: IpAddr,
     listener: &'a Listener,
+    client: &'a Stream,
 ) -> Traits<'a> {
     Traits {
         listener: &listener.name,
+        server_name: client.server_name(),
+        alpn: client.alpn(),
         client_id: connect.client_id(),
         user_name: connect.user_name(),
         version: connect.version(),

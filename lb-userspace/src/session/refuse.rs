@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time;
 
@@ -17,6 +16,7 @@ use crate::admission::seats::Full;
 use crate::counters::Counter;
 use crate::mqtt::refusal::Refusal;
 use crate::mqtt::{Malformed, Version};
+use crate::stream::Stream;
 
 /// How long a refused client may take to read why.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -61,6 +61,8 @@ pub enum Refused {
         Pace::Listener => "its turn at the listener would come too late",
     })]
     TooFast { pace: Pace, version: Version },
+    #[error("no TLS with this client: {0}")]
+    Tls(#[source] io::Error),
     #[error("no whole CONNECT in time")]
     TooSlow,
     #[error("MQTT {0} is not served here")]
@@ -94,12 +96,13 @@ pub enum Reason {
     NoBackend,
     PendingBytes,
     SourceFull,
+    Tls,
     TooSlow,
     VersionNotServed,
 }
 
 impl Reason {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::AllFull,
         Self::BackendRate,
         Self::BackendsFull,
@@ -116,6 +119,7 @@ impl Reason {
         Self::NoBackend,
         Self::PendingBytes,
         Self::SourceFull,
+        Self::Tls,
         Self::TooSlow,
         Self::VersionNotServed,
     ];
@@ -138,6 +142,7 @@ impl Reason {
             Self::NoBackend => "no_backend",
             Self::PendingBytes => "pending_bytes",
             Self::SourceFull => "source_full",
+            Self::Tls => "tls",
             Self::TooSlow => "too_slow",
             Self::VersionNotServed => "version_not_served",
         }
@@ -200,6 +205,7 @@ impl Refused {
                 Pace::Client => Reason::ClientRate,
                 Pace::Listener => Reason::ListenerRate,
             },
+            Self::Tls(_) => Reason::Tls,
             Self::TooSlow => Reason::TooSlow,
             Self::VersionNotServed(_) => Reason::VersionNotServed,
         }
@@ -219,6 +225,8 @@ impl Refused {
             Self::Held { version, .. } | Self::NoBackend { version, .. } => {
                 Refusal::ServerUnavailable.connack(Some(*version))
             }
+            // It has been told by an alert.
+            Self::Tls(_) => Some(Bytes::new()),
             Self::TooFast { version, .. } => {
                 Refusal::ConnectionRateExceeded.connack(Some(*version))
             }
@@ -228,8 +236,9 @@ impl Refused {
 }
 
 /// Tells the client why, and closes when it has read that.
-pub(super) async fn answer(mut client: TcpStream, refused: &Refused, refusals: &Refusals) {
+pub(super) async fn answer(mut client: Stream, refused: &Refused, refusals: &Refusals) {
     let Some(connack) = refused.connack() else {
+        client.say_goodbye();
         return;
     };
     let Ok(_room) = refusals.goodbyes.try_acquire() else {

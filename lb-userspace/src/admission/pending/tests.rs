@@ -4,7 +4,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::{CrowdedOut, Pending, Room, Slot, Source};
-use crate::config::{Limits, PENDING_FREE_BYTES, check};
+use crate::config::{Limits, PENDING_FREE_BYTES, TLS_BYTES, check};
 
 const ROOM: Room = Room {
     all: 3,
@@ -103,6 +103,32 @@ fn the_first_bytes_do_not_count() {
         assert!(receive(slot, PENDING_FREE_BYTES).is_some());
     }
 
+    assert_eq!(pending.bytes(), 0);
+}
+
+#[test]
+fn a_tls_session_counts_until_its_connect_is_whole() {
+    let pending = Arc::new(Pending::default());
+    let limits = Limits {
+        pending_bytes: TLS_BYTES + limits().pending_bytes,
+        ..limits()
+    };
+    let [first, second] = [1, 2].map(|n| pending.enter(source(n), MANY));
+
+    assert!(first.begin_tls(&limits));
+    assert!(second.begin_tls(&limits));
+    assert_eq!(pending.bytes(), 2 * TLS_BYTES);
+    // The youngest needs room for its CONNECT as well.
+    second.keep(BytesMut::zeroed(2 * KIB));
+    assert_eq!(second.take(&limits).unwrap().capacity(), 4 * KIB);
+    assert_eq!(why(&first), None);
+    second.keep(BytesMut::zeroed(4 * KIB));
+    assert_eq!(second.take(&limits).unwrap().capacity(), 8 * KIB);
+    assert_eq!(why(&first), Some(CrowdedOut::Bytes));
+
+    let held = second.finish();
+    assert_eq!(pending.bytes(), 8 * KIB - PENDING_FREE_BYTES);
+    drop((first, held));
     assert_eq!(pending.bytes(), 0);
 }
 

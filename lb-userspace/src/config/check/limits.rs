@@ -7,7 +7,7 @@ use super::report::Report;
 use super::rules;
 use crate::config::complaint::Fault;
 use crate::config::file::{self, Quantity};
-use crate::config::{Limits, PENDING_FREE_BYTES, default, units};
+use crate::config::{Limits, PENDING_FREE_BYTES, TLS_BYTES, default, units};
 
 pub(super) fn limits(written: file::Limits, report: &mut Report<'_>) -> Limits {
     let file::Limits {
@@ -81,9 +81,9 @@ fn connect_packet_bytes(value: &Quantity) -> Result<usize, Fault> {
 
 fn pending_bytes(value: &Quantity, connect_packet_bytes: usize) -> Result<usize, Fault> {
     let bytes = units::size(&value.to_string())?;
-    let least = connect_packet_bytes.saturating_sub(PENDING_FREE_BYTES);
+    let least = TLS_BYTES + connect_packet_bytes.saturating_sub(PENDING_FREE_BYTES);
     if bytes < least {
-        let problem = "has no room for one CONNECT as long as limits.connect_packet lets it be";
+        let problem = "has no room for one TLS client with as long a CONNECT as limits.connect_packet lets it be";
         return Err(Fault::new(problem, format!("write at least \"{least}B\"")));
     }
     Ok(bytes)

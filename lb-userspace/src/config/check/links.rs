@@ -9,7 +9,7 @@ use super::nearest::nearest;
 use super::report::Report;
 use super::{address, rules};
 use crate::config::complaint::Fault;
-use crate::config::file::File;
+use crate::config::file::{File, Table};
 use crate::config::{Host, HostPort};
 
 pub(super) fn check(file: &File, report: &mut Report<'_>) {
@@ -39,6 +39,8 @@ pub(super) fn check(file: &File, report: &mut Report<'_>) {
         exist("listener", wanted, &listener_names, report);
     }
 
+    by_tls(file, report);
+
     let binds = listeners().flat_map(|one| &one.bind);
     let binds: Vec<_> = binds
         .filter_map(|text| parsed(text, address::listen))
@@ -48,6 +50,32 @@ pub(super) fn check(file: &File, report: &mut Report<'_>) {
     let addresses = backends().filter_map(|one| one.address.as_ref());
     for address in addresses.filter_map(|text| parsed(text, address::backend)) {
         no_loop(&address, &binds, report);
+    }
+}
+
+/// What a route says of TLS has to be something that a listener can find out.
+fn by_tls(file: &File, report: &mut Report<'_>) {
+    let listeners = file.listeners.iter().map(|one| &one.get_ref().0);
+    let ends_tls = listeners
+        .filter_map(|one| Some(&one.tls.as_ref()?.get_ref().0))
+        .filter(|tls| tls.certificate.is_some());
+    let ends_tls: Vec<_> = ends_tls.collect();
+    let offered: Vec<_> = ends_tls.iter().flat_map(|tls| &tls.alpn).collect();
+    for route in &file.routes {
+        let Table(route) = route.get_ref();
+        let of_names = route.sni.iter().chain(&route.sni_glob);
+        if let (true, Some(name)) = (ends_tls.is_empty(), of_names.chain(&route.alpn).next()) {
+            let problem = "is matched by nobody, as no listener ends TLS";
+            let remedy = "name a certificate and its key in [listeners.tls], or remove the line";
+            report.complain(name.span(), Fault::new(problem, remedy));
+            continue;
+        }
+        let is_offered = |name: &str| offered.iter().any(|one| one.get_ref() == name);
+        for name in route.alpn.iter().filter(|one| !is_offered(one.get_ref())) {
+            let problem = "is agreed on by no listener";
+            let remedy = "add it to alpn of [listeners.tls], or remove it";
+            report.complain(name.span(), Fault::new(problem, remedy));
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use toml::Spanned;
 
 use super::report::{self, Report};
-use super::{address, rules};
+use super::{address, rules, tls};
 use crate::config::complaint::Fault;
 use crate::config::file::{self, Table};
 use crate::config::{DataPath, Listener, default};
@@ -30,6 +30,7 @@ fn listener(written: Spanned<Table<file::Listener>>, report: &mut Report<'_>) ->
         bind,
         pool,
         datapath,
+        tls,
         max_connections,
         connect_rate,
         versions,
@@ -40,9 +41,17 @@ fn listener(written: Spanned<Table<file::Listener>>, report: &mut Report<'_>) ->
     }
     let bind = report.each(&bind, |text| address::listen(text));
     let pool = report.required(&owner, "pool", pool, |text| Ok(text.clone()));
+    let datapath_at = datapath.as_ref().map(Spanned::span);
     let datapath = report.optional(datapath, default::DATAPATH, |text| {
         rules::choice(text, &DATAPATHS)
     });
+    let tls = tls.and_then(|tls| tls::check(tls, report));
+    if let (Some(_), DataPath::Splice | DataPath::Sockmap, Some(at)) = (&tls, datapath, datapath_at)
+    {
+        let problem = "cannot be had with TLS, which is ended in the daemon";
+        let remedy = "write \"copy\", or remove the line";
+        report.complain(at, Fault::new(problem, remedy));
+    }
 
     let max_connections = report.optional(max_connections, None, rules::most);
     let connect_rate = report.optional(connect_rate, None, rules::rate);
@@ -53,6 +62,7 @@ fn listener(written: Spanned<Table<file::Listener>>, report: &mut Report<'_>) ->
         bind,
         pool: pool?,
         datapath,
+        tls,
         max_connections,
         connect_rate,
         versions,

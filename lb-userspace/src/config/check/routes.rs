@@ -27,6 +27,9 @@ fn route(written: Spanned<Table<file::Route>>, report: &mut Report<'_>) -> Optio
         name,
         pool,
         listeners,
+        sni,
+        sni_glob,
+        alpn,
         client_id,
         client_id_prefix,
         client_id_glob,
@@ -41,6 +44,11 @@ fn route(written: Spanned<Table<file::Route>>, report: &mut Report<'_>) -> Optio
     let name = report.required(&owner, "name", name, |text| rules::name(text));
     let pool = report.required(&owner, "pool", pool, |text| Ok(text.clone()));
     let listeners = report.each(&listeners, |text| Ok(text.clone()));
+    let server_names = [
+        report.each(&sni, |text| Ok(Pattern::Exact(server_name(text)?))),
+        report.each(&sni_glob, |text| Ok(Pattern::Glob(server_name(text)?))),
+    ];
+    let alpn = report.each(&alpn, |text| rules::alpn(text));
     let client_ids = [
         report.each(&client_id, |text| Ok(Pattern::Exact(short(text)?))),
         report.each(&client_id_prefix, |text| Ok(Pattern::Prefix(short(text)?))),
@@ -60,12 +68,25 @@ fn route(written: Spanned<Table<file::Route>>, report: &mut Report<'_>) -> Optio
         name: name?,
         pool: pool?,
         listeners,
+        server_names: server_names.concat(),
+        alpn,
         client_ids: client_ids.concat(),
         user_names: user_names.concat(),
         versions,
         clean,
         sources,
     })
+}
+
+/// RFC 6066 section 3: a DNS name in ASCII, without a dot at the end; its case says nothing.
+fn server_name(text: &str) -> Result<String, Fault> {
+    let is_of_a_name = |c: char| c.is_ascii_alphanumeric() || "-._*?".contains(c);
+    if text.is_empty() || text.ends_with('.') || !text.chars().all(is_of_a_name) {
+        let remedy =
+            "write a DNS name such as \"mqtt.example.org\", one beyond ASCII as \"xn--...\"";
+        return Err(Fault::new("is no name that a TLS client asks for", remedy));
+    }
+    Ok(short(text)?.to_ascii_lowercase())
 }
 
 fn short(text: &str) -> Result<String, Fault> {

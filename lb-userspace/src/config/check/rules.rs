@@ -88,6 +88,18 @@ pub(super) fn either<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
     }
 }
 
+/// RFC 7301 section 3.1.
+pub(super) fn alpn(text: &str) -> Result<String, Fault> {
+    if (1..=ALPN_BYTES).contains(&text.len()) {
+        return Ok(text.to_owned());
+    }
+    let remedy = "write 1 to 255 bytes, such as \"mqtt\"";
+    Err(Fault::new(
+        "cannot be the name of an application protocol",
+        remedy,
+    ))
+}
+
 /// A name of a listener, a pool or a backend.
 pub(super) fn name(text: &str) -> Result<String, Fault> {
     let problem = if text.is_empty() {
@@ -153,6 +165,7 @@ const YEAR: Duration = Duration::from_secs(8760 * 3600);
 /// Connections; more than any table or descriptor limit holds.
 const MOST: i64 = 1 << 24;
 const FASTEST: i64 = 1_000_000;
+const ALPN_BYTES: usize = 255;
 const NAME_BYTES: usize = 31;
 const INTERFACE_BYTES: usize = 15;
 /// `sun_path` of unix(7) without its final NUL.

@@ -84,15 +84,13 @@ fn unknown_key_fault(key: &str, table: &[&str], meant: Option<&str>) -> Fault {
     if let Some(meant) = meant {
         return Fault::new("unknown key", format!("did you mean {meant}?"));
     }
-    if table == ["routes"] && ["sni", "alpn"].contains(&key) {
-        return Fault::new(
-            "has no meaning, as Sluice ends no TLS and so never sees it",
-            "remove it; route by listener, client id, user name or source instead",
-        );
-    }
     let Some(home) = reference::home(key) else {
-        let known = reference::keys(table).join(", ");
-        return Fault::new("unknown key", format!("remove it; known here are {known}"));
+        let remedy = match reference::keys(table).join(", ") {
+            // The reference shows an empty list.
+            known if known.is_empty() => "remove it".to_owned(),
+            known => format!("remove it; known here are {known}"),
+        };
+        return Fault::new("unknown key", remedy);
     };
     let path: Vec<_> = home.iter().copied().chain([key]).collect();
     let example = reference::example(&path);

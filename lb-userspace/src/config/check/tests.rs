@@ -211,6 +211,10 @@ clean
 source
 listeners
 sni
+alpn
+tls
+certificate
+more
 persistent_only
 expire
 hold

@@ -36,7 +36,7 @@ fn every_key_is_shown_in_the_reference() {
     assert!(watch_config.is_some() && attach.is_some() && drain_timeout.is_some());
     assert!(mode.is_some() && pins.is_some() && clients_capacity.is_some());
     // Empty there, so only the text tells that they are shown.
-    for list in ["interfaces", "source_addresses"] {
+    for list in ["interfaces", "source_addresses", "alpn", "more"] {
         assert!(text.contains(&format!("\n{list} = []\n")), "{list}");
     }
     assert!(sticky_capacity.is_some());
@@ -70,12 +70,21 @@ fn shows_every_key_of_a_listener(listener: Listener) {
         bind,
         pool,
         datapath,
+        tls,
         max_connections,
         connect_rate,
         versions,
     } = listener;
     assert!(name.is_some() && !bind.is_empty() && pool.is_some() && datapath.is_some());
     assert!(max_connections.is_some() && connect_rate.is_some() && versions.is_some());
+    let Table(Tls {
+        certificate,
+        key,
+        alpn: _,
+        client_ca,
+        more: _,
+    }) = tls.unwrap().into_inner();
+    assert!(certificate.is_some() && key.is_some() && client_ca.is_some());
 }
 
 fn shows_every_key_of_a_pool(pool: Pool) {
@@ -129,6 +138,9 @@ fn every_key_of_a_route_is_shown_in_the_reference() {
         listeners: _,
         client_id: _,
         client_id_prefix: _,
+        sni: _,
+        sni_glob: _,
+        alpn: _,
         client_id_glob: _,
         client_id_regex: _,
         user_name: _,
@@ -143,6 +155,9 @@ fn every_key_of_a_route_is_shown_in_the_reference() {
         "listeners",
         "client_id",
         "client_id_prefix",
+        "sni",
+        "sni_glob",
+        "alpn",
         "client_id_glob",
         "client_id_regex",
         "user_name",
