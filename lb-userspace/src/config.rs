@@ -229,6 +229,8 @@ pub enum Clean {
 pub struct Pool {
     pub name: String,
     pub balance: Balance,
+    /// What tells a backend who its client is.
+    pub proxy_protocol: ProxyProtocol,
     /// For one TCP connect to a backend.
     pub dial_timeout: Duration,
     /// From CONNECT sent to the first whole packet of the backend.
@@ -249,6 +251,15 @@ pub struct Pool {
     pub sticky: Option<Sticky>,
     /// At least one; names are unique in all pools.
     pub backends: Vec<Backend>,
+}
+
+/// A header ahead of what a client sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    None,
+    V1,
+    /// Without fields beyond the addresses.
+    V2,
 }
 
 /// How clients come back to the backend that has their session.

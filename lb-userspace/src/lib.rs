@@ -11,6 +11,7 @@ pub mod config;
 // Protocols: no I/O, no clock, no tokio.
 pub mod balance;
 pub mod mqtt;
+pub mod proxy;
 pub mod route;
 
 // State.
@@ -31,8 +32,8 @@ pub mod sticky;
 pub mod dial;
 pub mod listen;
 pub mod relay;
-
 pub mod stream;
+
 // The spine.
 pub mod session;
 

@@ -29,6 +29,7 @@ use crate::drain::Rest;
 use crate::kernel::leg::Agreed;
 use crate::mqtt::connack::First;
 use crate::mqtt::connect::Connect;
+use crate::proxy;
 use crate::registry::{Client, Entry};
 use crate::relay::Because;
 use crate::relay::copy::Pending;
@@ -50,7 +51,7 @@ use admit::Patience;
 use greet::Rude;
 pub use hand_off::{Endings, HandOff, Splicer};
 use identify::Identified;
-use open::Opened;
+use open::{Introduction, Opened};
 pub use place::{Place, Route};
 pub use reach::{Recall, recall};
 use refuse::{Pace, Refused};
@@ -205,8 +206,12 @@ async fn serve(
             client: Agreed::of(client.socket()).ok()?,
         })
     };
+    let introduction = Introduction {
+        header: proxy::header(pool.proxy_protocol, addresses),
+        connect: &connect,
+    };
     let (mut broker, expected, recall) =
-        reach::reach(&connect, subject, pool, world, shape, patience).await?;
+        reach::reach(&introduction, subject, pool, world, shape, patience).await?;
     drop(held);
 
     let keep_alive = idle::keep_alive(&connect, &broker.first);

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::admission::gate::Gate;
 use crate::balance::{Balancer, Load, Subject};
-use crate::config;
+use crate::config::{self, ProxyProtocol};
 use crate::counters::{Counter, Gauge};
 use crate::mqtt::not_me::NotMe;
 
@@ -43,6 +43,7 @@ pub struct Pool {
     pub attempts: NonZeroUsize,
     /// Answers of a backend after which the next one is tried.
     pub retry_on: Vec<NotMe>,
+    pub proxy_protocol: ProxyProtocol,
     /// How long a backend that became available takes to get its whole share; zero is at once.
     pub slow_start: Duration,
     pub health: config::Health,

@@ -1,6 +1,7 @@
 //! A real broker with pages about itself: RabbitMQ with its plug-ins for MQTT and management.
 
 use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -37,6 +38,15 @@ impl RabbitMq {
     ///
     /// A reason to skip.
     pub fn start() -> Result<Self, String> {
+        Self::start_with("")
+    }
+
+    /// The same with more lines in its configuration.
+    ///
+    /// # Errors
+    ///
+    /// A reason to skip.
+    pub fn start_with(lines: &str) -> Result<Self, String> {
         process::installed("rabbitmq-server")?;
         process::installed("epmd")?;
         let directory = TempDir::with_prefix("sluice-rabbitmq-").expect("there is room");
@@ -50,7 +60,7 @@ impl RabbitMq {
             &format!(
                 "listeners.tcp = none\nlog.file = false\nlog.console = true\n\
                  mqtt.allow_anonymous = true\nmqtt.listeners.tcp.1 = {address}\n\
-                 management.tcp.ip = {}\nmanagement.tcp.port = {}\n",
+                 management.tcp.ip = {}\nmanagement.tcp.port = {}\n{lines}",
                 management.ip(),
                 management.port()
             ),
@@ -105,6 +115,19 @@ impl RabbitMq {
             // It is a shell with an Erlang in it, and both have to end.
             .process_group(0);
         Process::start(&mut command)
+    }
+
+    /// A page of its management, with the head of HTTP.
+    pub fn page(&self, path: &str) -> String {
+        // "guest:guest" (RFC 7617).
+        let request = format!(
+            "GET {path} HTTP/1.0\r\nHost: rabbit\r\nAuthorization: Basic Z3Vlc3Q6Z3Vlc3Q=\r\n\r\n"
+        );
+        let mut stream = TcpStream::connect(self.management).expect("it serves");
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let mut page = String::new();
+        stream.read_to_string(&mut page).expect("it answers");
+        page
     }
 
     /// Ends it with SIGKILL.

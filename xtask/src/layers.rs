@@ -14,6 +14,7 @@ use crate::shell;
 const ORDER: &[&str] = &[
     "mqtt",
     "config",
+    "proxy",
     "route",
     "balance", //
     "counters",
@@ -27,8 +28,8 @@ const ORDER: &[&str] = &[
     "sticky", //
     "dial",
     "listen",
-    "relay", //
     "stream",
+    "relay", //
     "session",
     "health",  //
     "control", //
@@ -46,9 +47,9 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("eprintln", &["cli"]),
     ("print", &["cli"]),
     ("println", &["cli"]),
-    ("unsafe", &["sys"]),
     ("rustls", &["listen"]),
     ("tokio_rustls", &["listen", "stream"]),
+    ("unsafe", &["sys"]),
 ];
 
 /// Words that these modules do not name, because they are pure.

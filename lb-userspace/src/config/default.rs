@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::health::OnDead;
 use super::why::Why;
-use super::{Attach, Balance, Clean, DataPath, KernelMode, LogFormat, StickyClients, Tier};
+use super::{
+    Attach, Balance, Clean, DataPath, KernelMode, LogFormat, ProxyProtocol, StickyClients, Tier,
+};
 use crate::mqtt::Version;
 use crate::mqtt::not_me::NotMe;
 
@@ -36,6 +38,8 @@ pub const DATAPATH: DataPath = DataPath::Auto;
 
 pub const CLEAN: Clean = Clean::Any;
 
+/// Most brokers do not expect one.
+pub const PROXY_PROTOCOL: ProxyProtocol = ProxyProtocol::None;
 pub const BALANCE: Balance = Balance::ClientId;
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 pub const CONNACK_TIMEOUT: Duration = Duration::from_secs(10);

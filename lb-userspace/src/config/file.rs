@@ -129,6 +129,7 @@ pub struct Route {
 pub struct Pool {
     pub name: Value<String>,
     pub balance: Value<String>,
+    pub proxy_protocol: Value<String>,
     pub dial_timeout: Value<Quantity>,
     pub connack_timeout: Value<Quantity>,
     pub attempts: Value<i64>,

@@ -4,6 +4,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::ProxyProtocol;
 use super::default;
 use super::why::Why;
 use crate::mqtt::Version;
@@ -78,6 +79,8 @@ pub struct MqttCheck {
     pub client_id: Option<String>,
     pub version: Version,
     pub credentials: Option<Credentials>,
+    /// That of the pool.
+    pub proxy_protocol: ProxyProtocol,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -145,6 +145,7 @@ fn make_pool(config: &config::Pool, backends: Vec<Arc<Backend>>) -> Pool {
         connack_timeout: config.connack_timeout,
         attempts: config.attempts,
         retry_on: config.retry_on.clone(),
+        proxy_protocol: config.proxy_protocol,
         slow_start: config.slow_start,
         health: config.health.clone(),
         hosts: config
@@ -168,8 +169,8 @@ fn listener(
         addresses: config.bind.clone(),
         pool: Arc::clone(pool),
         datapath: config.datapath,
-        versions: config.versions.clone(),
         tls,
+        versions: config.versions.clone(),
         max_connections: config.max_connections,
         gate: same.map_or_else(Arc::default, |same| Arc::clone(&same.gate)),
         segment_limit: same.map_or_else(

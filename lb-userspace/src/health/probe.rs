@@ -18,6 +18,7 @@ use crate::dial;
 use crate::mqtt::connack::{self, First};
 use crate::mqtt::greeting::{DISCONNECT, Greeting};
 use crate::mqtt::not_me::NotMe;
+use crate::proxy;
 use crate::upstream::vitals::Finding;
 
 /// The longest CONNACK that is read, in bytes.
@@ -120,7 +121,11 @@ async fn mqtt(mut broker: TcpStream, check: &MqttCheck, own_id: &str) -> Result<
         password: password.as_ref().and_then(Option::as_deref),
     }
     .connect();
-    broker.write_all(&connect).await.map_err(Trouble::Lost)?;
+    let ends = [broker.local_addr(), broker.peer_addr()].map(|end| end.map_err(Trouble::Lost));
+    let [own, its] = ends;
+    let header = proxy::header(check.proxy_protocol, [own?, its?]);
+    let said = [header, connect].concat();
+    broker.write_all(&said).await.map_err(Trouble::Lost)?;
     let mut received = BytesMut::new();
     let first = loop {
         read(&mut broker, &mut received).await?;

@@ -29,7 +29,7 @@ pub struct End {
     pub local: SocketAddr,
     /// The interface that leads to the peer.
     pub interface: u32,
-    /// Bytes written to the socket so far.
+    /// Bytes of the other end that have been written to the socket so far, without what came before them.
     pub written: u64,
 }
 

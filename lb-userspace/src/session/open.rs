@@ -38,6 +38,14 @@ pub(super) struct Opened {
     pub received: Bytes,
 }
 
+/// What a backend hears first.
+#[derive(Debug)]
+pub(super) struct Introduction<'a> {
+    pub connect: &'a Connect,
+    /// The PROXY protocol header, or nothing.
+    pub header: Bytes,
+}
+
 /// Why a backend was passed over.
 #[derive(Debug, Error)]
 enum Unusable {
@@ -74,11 +82,12 @@ impl Unusable {
 /// If none is left, the client hears what the last of them said that said anything.
 pub(super) async fn first<'a>(
     candidates: impl Iterator<Item = &'a Arc<Backend>>,
-    connect: &Connect,
+    introduction: &Introduction<'_>,
     pool: &Pool,
     shape: impl Fn() -> Option<Shape<'a>>,
     patience: &mut Patience<'_>,
 ) -> Result<(Opened, Expected), Refused> {
+    let connect = introduction.connect;
     let mut said = None;
     let mut waiting: VecDeque<_> = candidates.map(|backend| (backend, Turn::First)).collect();
     while let Some((backend, turn)) = waiting.pop_front() {
@@ -96,7 +105,7 @@ pub(super) async fn first<'a>(
             token.give_back();
             continue;
         }
-        let answer = open(backend, connect, pool, shape()).await;
+        let answer = open(backend, introduction, pool, shape()).await;
         note(backend, &answer, connect, pool);
         let unusable = match answer {
             Ok(opened) => return Ok((opened, expected)),
@@ -168,7 +177,7 @@ fn is_withdrawn(backend: &Backend) -> bool {
 
 async fn open(
     backend: &Arc<Backend>,
-    connect: &Connect,
+    introduction: &Introduction<'_>,
     pool: &Pool,
     shape: Option<Shape<'_>>,
 ) -> Result<Opened, Unusable> {
@@ -177,10 +186,10 @@ async fn open(
         stream: mut broker,
         port,
     } = dialled.map_err(Unusable::Dial)?;
-    let (first, received) = time::timeout(pool.connack_timeout, ask(&mut broker, connect))
+    let (first, received) = time::timeout(pool.connack_timeout, ask(&mut broker, introduction))
         .await
         .unwrap_or(Err(Unusable::Silent))?;
-    if let Some((not_me, len)) = not_me(&first, connect)
+    if let Some((not_me, len)) = not_me(&first, introduction.connect)
         && pool.retry_on.contains(&not_me)
     {
         return Err(Unusable::NotMe(not_me, received.slice(..len)));
@@ -201,11 +210,17 @@ fn target(backend: &Backend) -> Target {
     }
 }
 
-async fn ask(broker: &mut TcpStream, connect: &Connect) -> Result<(First, Bytes), Unusable> {
-    broker
-        .write_all(connect.bytes())
-        .await
-        .map_err(Unusable::Lost)?;
+async fn ask(
+    broker: &mut TcpStream,
+    Introduction { connect, header }: &Introduction<'_>,
+) -> Result<(First, Bytes), Unusable> {
+    let written = if header.is_empty() {
+        broker.write_all(connect.bytes()).await
+    } else {
+        let both = [&header[..], connect.bytes()].concat();
+        broker.write_all(&both).await
+    };
+    written.map_err(Unusable::Lost)?;
     let mut received = BytesMut::new();
     loop {
         received.reserve(READ_BYTES);

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::World;
 use super::admit::Patience;
-use super::open::{self, Opened};
+use super::open::{self, Introduction, Opened};
 use super::refuse::Refused;
 use crate::balance::Subject;
 use crate::config::StickyClients;
@@ -49,13 +49,14 @@ pub fn recall(pool: &Pool, client_id: &str, world: &World) -> Recall {
 
 /// The first backend that takes the client.
 pub(super) async fn reach<'a>(
-    connect: &Connect,
+    introduction: &Introduction<'_>,
     subject: Subject<'_>,
     pool: &'a Pool,
     world: &World,
     shape: impl Fn() -> Option<Shape<'a>> + Copy,
     mut patience: Patience<'_>,
 ) -> Result<(Opened, Expected, Recall), Refused> {
+    let connect = introduction.connect;
     let mut recall = recall(pool, connect.client_id(), world);
     let now = Instant::now();
     let choice = pool.choose(subject, recall.backend.as_deref(), wish(connect), now);
@@ -75,7 +76,7 @@ pub(super) async fn reach<'a>(
     let (opened, expected) = match (because, candidates.first()) {
         (Because::Held, _) => return Err(held(recall.backend.as_ref())),
         (Because::Kept, Some(its)) => {
-            match open::first(iter::once(*its), connect, pool, shape, &mut patience).await {
+            match open::first(iter::once(*its), introduction, pool, shape, &mut patience).await {
                 Err(Refused::NoBackend { .. }) => {
                     its.is_missed(Instant::now());
                     return Err(held(recall.backend.as_ref()));
@@ -84,7 +85,7 @@ pub(super) async fn reach<'a>(
                 Err(Refused::ByBackends { connack }) => {
                     let others = pool.candidates(subject, Instant::now());
                     let others = others.filter(|other| !Arc::ptr_eq(other, its));
-                    let other = open::first(others, connect, pool, shape, &mut patience).await;
+                    let other = open::first(others, introduction, pool, shape, &mut patience).await;
                     other.map_err(|error| {
                         if matches!(error, Refused::NoBackend { .. }) {
                             Refused::ByBackends { connack }
@@ -96,7 +97,16 @@ pub(super) async fn reach<'a>(
                 opened => opened?,
             }
         }
-        _ => open::first(candidates.into_iter(), connect, pool, shape, &mut patience).await?,
+        _ => {
+            open::first(
+                candidates.into_iter(),
+                introduction,
+                pool,
+                shape,
+                &mut patience,
+            )
+            .await?
+        }
     };
     opened.backend.is_reached();
     if recall.is_with(&opened.backend) {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::choose::{Because, Wish};
 use super::{Backend, Backends, Health, Pool, Unavailable, Wanted};
 use crate::balance::{Balancer, Member, Subject};
-use crate::config::{Balance, Sticky, StickyClients, Tier};
+use crate::config::{Balance, Sticky, StickyClients, Tier, default};
 
 const HOLD: Duration = Duration::from_secs(30);
 const SLOW_START: Duration = Duration::from_secs(100);
@@ -37,6 +37,7 @@ fn pool(by: Balance, weights: &[u16]) -> Pool {
         connack_timeout: SLOW_START,
         attempts: NonZeroUsize::new(2).unwrap(),
         retry_on: Vec::new(),
+        proxy_protocol: default::PROXY_PROTOCOL,
         slow_start: SLOW_START,
         health: crate::config::Health::default(),
         hosts: Vec::new(),

@@ -108,6 +108,7 @@ fn mqtt(
             rules::choice(text, &VERSIONS)
         }),
         credentials: None,
+        proxy_protocol: default::PROXY_PROTOCOL,
     }
 }
 

@@ -9,7 +9,10 @@ use super::report::{self, Report};
 use super::{address, health, rules};
 use crate::config::complaint::Fault;
 use crate::config::file::{self, Table};
-use crate::config::{Backend, Balance, Pool, Sticky, StickyClients, Tier, default};
+use crate::config::health::Check;
+use crate::config::{
+    Backend, Balance, Health, Pool, ProxyProtocol, Sticky, StickyClients, Tier, default,
+};
 use crate::mqtt::not_me::NotMe;
 
 /// The pools that are right; at least one, or a complaint.
@@ -31,6 +34,7 @@ fn pool(written: Spanned<Table<file::Pool>>, report: &mut Report<'_>) -> Option<
     let Table(file::Pool {
         name,
         balance,
+        proxy_protocol,
         dial_timeout,
         connack_timeout,
         attempts,
@@ -46,13 +50,13 @@ fn pool(written: Spanned<Table<file::Pool>>, report: &mut Report<'_>) -> Option<
     let balance = report.optional(balance, default::BALANCE, |text| {
         rules::choice(text, &BALANCES)
     });
+    let proxy_protocol = report.optional(proxy_protocol, default::PROXY_PROTOCOL, |text| {
+        rules::choice(text, &PROXY_PROTOCOLS)
+    });
     let dial_timeout = report.optional(dial_timeout, default::DIAL_TIMEOUT, rules::duration);
     let connack_timeout =
         report.optional(connack_timeout, default::CONNACK_TIMEOUT, rules::duration);
-    let attempts = report.optional(attempts, default::ATTEMPTS, |count| {
-        let count = rules::number(*count, &(1..=100))?;
-        NonZeroUsize::new(count).ok_or_else(|| rules::outside(1, 100))
-    });
+    let attempts = report.optional(attempts, default::ATTEMPTS, self::attempts);
     let not_me = NotMe::ALL.map(|not_me| (not_me.label(), not_me));
     let retry_on = report.list(retry_on, default::RETRY_ON, |text: &String| {
         rules::choice(text, &not_me)
@@ -62,7 +66,7 @@ fn pool(written: Spanned<Table<file::Pool>>, report: &mut Report<'_>) -> Option<
     });
     let slow_start = report.optional(slow_start, default::SLOW_START, rules::period);
     let dns_interval = report.optional(dns_interval, default::DNS_INTERVAL, rules::duration);
-    let health = health::check(health.0, report);
+    let health = told(health::check(health.0, report), proxy_protocol);
     let sticky = sticky.map(|table| self::sticky(table.into_inner().0, report));
     if backends.is_empty() {
         report.missing(&owner, "backends");
@@ -73,6 +77,7 @@ fn pool(written: Spanned<Table<file::Pool>>, report: &mut Report<'_>) -> Option<
     Some(Pool {
         name: name?,
         balance,
+        proxy_protocol,
         dial_timeout,
         connack_timeout,
         attempts,
@@ -84,6 +89,19 @@ fn pool(written: Spanned<Table<file::Pool>>, report: &mut Report<'_>) -> Option<
         sticky,
         backends,
     })
+}
+
+fn attempts(count: &i64) -> Result<NonZeroUsize, Fault> {
+    let count = rules::number(*count, &(1..=100))?;
+    NonZeroUsize::new(count).ok_or_else(|| rules::outside(1, 100))
+}
+
+/// A check that speaks MQTT is introduced as clients are.
+fn told(mut health: Health, proxy_protocol: ProxyProtocol) -> Health {
+    if let Check::Mqtt(check) = &mut health.check {
+        check.proxy_protocol = proxy_protocol;
+    }
+    health
 }
 
 fn sticky(written: file::Sticky, report: &mut Report<'_>) -> Sticky {
@@ -172,4 +190,10 @@ const BALANCES: [(&str, Balance); 6] = [
     ("random", Balance::Random),
     ("round_robin", Balance::RoundRobin),
     ("source", Balance::Source),
+];
+
+const PROXY_PROTOCOLS: [(&str, ProxyProtocol); 3] = [
+    ("none", ProxyProtocol::None),
+    ("v1", ProxyProtocol::V1),
+    ("v2", ProxyProtocol::V2),
 ];

@@ -91,6 +91,7 @@ fn shows_every_key_of_a_pool(pool: Pool) {
     let Pool {
         name,
         balance,
+        proxy_protocol,
         dial_timeout,
         connack_timeout,
         attempts,
@@ -103,6 +104,7 @@ fn shows_every_key_of_a_pool(pool: Pool) {
         mut backends,
     } = pool;
     assert!(name.is_some() && balance.is_some() && attempts.is_some());
+    assert!(proxy_protocol.is_some());
     assert!(dial_timeout.is_some() && connack_timeout.is_some());
     assert!(dns_interval.is_some());
     assert!(retry_on.is_some() && load_bound.is_some() && slow_start.is_some());
@@ -136,11 +138,11 @@ fn every_key_of_a_route_is_shown_in_the_reference() {
         name,
         pool,
         listeners: _,
-        client_id: _,
-        client_id_prefix: _,
         sni: _,
         sni_glob: _,
         alpn: _,
+        client_id: _,
+        client_id_prefix: _,
         client_id_glob: _,
         client_id_regex: _,
         user_name: _,
@@ -153,11 +155,11 @@ fn every_key_of_a_route_is_shown_in_the_reference() {
     assert!(name.is_some() && pool.is_some() && clean.is_some());
     let lists = [
         "listeners",
-        "client_id",
-        "client_id_prefix",
         "sni",
         "sni_glob",
         "alpn",
+        "client_id",
+        "client_id_prefix",
         "client_id_glob",
         "client_id_regex",
         "user_name",

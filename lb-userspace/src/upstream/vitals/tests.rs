@@ -30,6 +30,7 @@ fn mqtt() -> Check {
         client_id: None,
         version: Version::V3_1_1,
         credentials: None,
+        proxy_protocol: crate::config::default::PROXY_PROTOCOL,
     })
 }
 
