@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use crate::histogram::Histogram;
 use crate::stage::Stage;
-use crate::{Common, introduce_from, join, packet};
+use crate::wire::{Tickets, believe};
+use crate::{Common, introduce_by, join, packet};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -24,6 +25,16 @@ pub(crate) struct Options {
     /// Clients in a second; as many as can be without
     #[arg(long)]
     per_second: Option<u32>,
+    /// Come back with the tickets of TLS
+    #[arg(long)]
+    tickets: bool,
+}
+
+/// What one thread of clients saw.
+struct Seen {
+    times: Histogram,
+    /// Handshakes that a ticket has shortened.
+    resumed: u64,
 }
 
 pub(crate) fn run(common: &Common, options: &Options) -> io::Result<Value> {
@@ -48,11 +59,16 @@ pub(crate) fn run(common: &Common, options: &Options) -> io::Result<Value> {
         (interval, outcomes)
     });
 
-    let mut seen = Histogram::new();
+    let mut times = Histogram::new();
+    let mut resumed = 0;
     for outcome in outcomes {
-        seen.merge(&outcome?);
+        let seen = outcome?;
+        times.merge(&seen.times);
+        resumed += seen.resumed;
     }
-    Ok(interval?.report(&seen, 0))
+    let mut report = interval?.report(&times, 0);
+    report["resumed"] = resumed.into();
+    Ok(report)
 }
 
 /// The times from the first SYN to CONNACK.
@@ -61,8 +77,18 @@ fn come_and_go(
     options: &Options,
     stage: &Stage,
     begun: &AtomicUsize,
-) -> io::Result<Histogram> {
-    let mut seen = Histogram::new();
+) -> io::Result<Seen> {
+    let mut seen = Seen {
+        times: Histogram::new(),
+        resumed: 0,
+    };
+    let tickets = if options.tickets {
+        Tickets::Kept
+    } else {
+        Tickets::Refused
+    };
+    // Of its own, so that it comes back with its own last ticket.
+    let config = believe(common.authority.as_deref(), tickets)?;
     let first = Instant::now();
     while !stage.is_over() {
         let number = begun.fetch_add(1, Ordering::Relaxed);
@@ -73,12 +99,14 @@ fn come_and_go(
         let id = format!("bench-{}-{number}", std::process::id());
         let start = Instant::now();
         let from = options.from.get(number % options.from.len().max(1));
-        let mut stream = introduce_from(from.copied(), common.to, &id)?;
+        let mut stream = introduce_by(config.as_ref(), from.copied(), common.to, &id)?;
         let took = start.elapsed();
         stream.write_all(&packet::DISCONNECT)?;
+        let is_resumed = stream.is_resumed();
         drop(stream);
         if stage.is_measuring() {
-            seen.add(took);
+            seen.times.add(took);
+            seen.resumed += u64::from(is_resumed);
         }
     }
     Ok(seen)

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::TcpStream;
 use std::thread;
 use std::time::Instant;
 
@@ -12,7 +11,8 @@ use serde_json::Value;
 
 use crate::histogram::Histogram;
 use crate::stage::Stage;
-use crate::{Common, introduce, join, packet, subscribe};
+use crate::wire::{Tickets, Wire, believe};
+use crate::{Common, introduce_by, join, packet, subscribe};
 
 /// So that a thread without traffic sees the end.
 const LOOK_MS: u16 = 20;
@@ -69,12 +69,13 @@ pub(crate) fn run(common: &Common, options: &Options) -> io::Result<Value> {
 /// Connects all clients, each thread its share.
 fn connect(common: &Common, options: &Options) -> io::Result<Vec<Vec<Client>>> {
     let threads = options.threads.clamp(1, options.connections.max(1));
+    let config = believe(common.authority.as_deref(), Tickets::Refused)?;
     let share = |thread: usize| {
         (thread..options.connections)
             .step_by(threads)
             .map(|number| {
                 let id = format!("bench-{}-{number}", std::process::id());
-                let mut stream = introduce(common.to, &id)?;
+                let mut stream = introduce_by(config.as_ref(), None, common.to, &id)?;
                 let mut message = packet::message(options.bytes);
                 if options.own_topic {
                     let topic = format!("{number:05}");
@@ -95,7 +96,7 @@ fn connect(common: &Common, options: &Options) -> io::Result<Vec<Vec<Client>>> {
 }
 
 struct Client {
-    stream: TcpStream,
+    stream: Wire,
     message: Vec<u8>,
     /// When each message on its way was due to be sent.
     asked: VecDeque<Instant>,
@@ -109,8 +110,8 @@ struct Client {
 }
 
 impl Client {
-    fn new(stream: TcpStream, message: Vec<u8>, depth: usize) -> io::Result<Self> {
-        stream.set_nonblocking(true)?;
+    fn new(stream: Wire, message: Vec<u8>, depth: usize) -> io::Result<Self> {
+        stream.socket().set_nonblocking(true)?;
         Ok(Self {
             stream,
             message,
@@ -135,7 +136,7 @@ impl Client {
                 self.unsent -= 1;
             }
         }
-        Ok(())
+        self.stream.push()
     }
 
     /// Reads until the socket is empty, and asks anew for each answer.
@@ -162,7 +163,7 @@ impl Client {
                 self.unsent += 1;
             }
             // What comes after a short read is announced by another event.
-            if count < buffer.len() {
+            if count < buffer.len() && self.stream.reads_all() {
                 return Ok(());
             }
         }
@@ -181,7 +182,10 @@ impl Worker {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
         for (number, client) in clients.iter().enumerate() {
-            epoll.add(&client.stream, EpollEvent::new(interest, number as u64))?;
+            epoll.add(
+                client.stream.socket(),
+                EpollEvent::new(interest, number as u64),
+            )?;
         }
         Ok(Self {
             clients,

@@ -1,7 +1,6 @@
 //! Clients that connect and then say nothing, and the memory that they take.
 
 use std::io;
-use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::memory::Memory;
-use crate::{Common, introduce, join};
+use crate::wire::{Tickets, Wire, believe};
+use crate::{Common, introduce_by, join};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -28,7 +28,7 @@ pub(crate) struct Options {
 /// The clients that are to be kept for so long, and what is known when they are all there.
 pub(crate) struct Held {
     pub(crate) report: Value,
-    pub(crate) clients: Vec<TcpStream>,
+    pub(crate) clients: Vec<Wire>,
     pub(crate) stay: Duration,
 }
 
@@ -51,13 +51,14 @@ pub(crate) fn run(common: &Common, options: &Options) -> io::Result<Held> {
     })
 }
 
-fn connect(common: &Common, options: &Options) -> io::Result<Vec<TcpStream>> {
+fn connect(common: &Common, options: &Options) -> io::Result<Vec<Wire>> {
+    let config = believe(common.authority.as_deref(), Tickets::Refused)?;
     let share = |thread: usize| {
         (thread..options.connections)
             .step_by(options.threads)
             .map(|number| {
                 let id = format!("held-{}-{number}", std::process::id());
-                introduce(common.to, &id)
+                introduce_by(config.as_ref(), None, common.to, &id)
             })
             .collect::<io::Result<Vec<_>>>()
     };

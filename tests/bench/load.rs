@@ -9,6 +9,7 @@
 
 mod arrive;
 mod ask;
+mod certify;
 mod cpu;
 mod fan;
 mod histogram;
@@ -17,16 +18,21 @@ mod memory;
 mod pace;
 mod packet;
 mod stage;
+mod wire;
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::IpBindAddressNoPort;
+use rustls::ClientConfig;
 use socket2::{Domain, Socket, Type};
+use wire::Wire;
 
 /// For a connection and for CONNACK.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -52,6 +58,11 @@ enum Load {
         common: Common,
         #[command(flatten)]
         arrive: arrive::Options,
+    },
+    /// Makes certificates for a balancer with TLS
+    Certify {
+        #[command(flatten)]
+        certify: certify::Options,
     },
     /// One client publishes, all others subscribe; for a real broker
     Fan {
@@ -85,6 +96,9 @@ struct Common {
     warm_up_ms: u64,
     #[arg(long)]
     measure_ms: u64,
+    /// Connect by TLS, and believe certificates that this one has signed
+    #[arg(long)]
+    authority: Option<PathBuf>,
 }
 
 impl Common {
@@ -102,6 +116,7 @@ fn main() -> io::Result<()> {
     let line = match Options::parse().load {
         Load::Ask { common, ask } => ask::run(&common, &ask)?,
         Load::Arrive { common, arrive } => arrive::run(&common, &arrive)?,
+        Load::Certify { certify } => return certify::run(&certify),
         Load::Fan { common, fan } => fan::run(&common, &fan)?,
         Load::Hold { common, hold } => {
             let held = hold::run(&common, &hold)?;
@@ -118,15 +133,24 @@ fn main() -> io::Result<()> {
 
 /// Connects and waits until the broker has accepted.
 fn introduce(address: SocketAddr, client_id: &str) -> io::Result<TcpStream> {
-    introduce_from(None, address, client_id)
+    let mut stream = dial(None, address)?;
+    greet(&mut stream, client_id)?;
+    Ok(stream)
 }
 
-/// The same, from an address of this host.
-fn introduce_from(
+/// The same by TLS where that is configured, and from an address of this host where one is named.
+fn introduce_by(
+    config: Option<&Arc<ClientConfig>>,
     source: Option<IpAddr>,
     address: SocketAddr,
     client_id: &str,
-) -> io::Result<TcpStream> {
+) -> io::Result<Wire> {
+    let mut wire = Wire::over(dial(source, address)?, address.ip(), config)?;
+    greet(&mut wire, client_id)?;
+    Ok(wire)
+}
+
+fn dial(source: Option<IpAddr>, address: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if let Some(source) = source {
         // The port is to be chosen when the other end is known.
@@ -134,9 +158,13 @@ fn introduce_from(
         socket.bind(&SocketAddr::new(source, 0).into())?;
     }
     socket.connect_timeout(&address.into(), PATIENCE)?;
-    let mut stream = TcpStream::from(socket);
+    let stream = TcpStream::from(socket);
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+fn greet(stream: &mut (impl Read + Write), client_id: &str) -> io::Result<()> {
     stream.write_all(&packet::connect(client_id))?;
     let mut answer = [0; packet::CONNACK.len()];
     stream.read_exact(&mut answer)?;
@@ -145,11 +173,11 @@ fn introduce_from(
             "{client_id}: answered {answer:?}"
         )));
     }
-    Ok(stream)
+    Ok(())
 }
 
 /// Subscribes and waits until the broker has agreed.
-fn subscribe(stream: &mut TcpStream, topic: &[u8]) -> io::Result<()> {
+fn subscribe(stream: &mut (impl Read + Write), topic: &[u8]) -> io::Result<()> {
     stream.write_all(&packet::subscribe(topic))?;
     let mut answer = [0; packet::SUBACK.len()];
     stream.read_exact(&mut answer)?;

@@ -46,6 +46,9 @@ impl Contender {
             Self::Haproxy,
             Self::Nginx,
         ];
+        if cell.over_tls.is_some() {
+            return vec![Self::SluiceCopy, Self::Haproxy, Self::Nginx];
+        }
         let takes_part = |contender: &Self| match contender {
             // There is nothing to reload or restart.
             Self::Forward => {
@@ -97,7 +100,10 @@ impl Contender {
         // A proxy needs two files for each connection, and some of its own.
         let files = tools.files.to_string();
         let connections = (tools.files.saturating_sub(100) / 2).to_string();
+        let [encryption, certificates] = self.encryption(tools, cell);
         let common = [
+            ("ENCRYPTION", &*encryption),
+            ("CERTIFICATES", &*certificates),
             ("BROKER_1", broker_1),
             ("BROKER_2", broker_2),
             ("CONNECTIONS", &*connections),
@@ -143,6 +149,29 @@ impl Contender {
             }
         };
         Ok(Some(command))
+    }
+
+    /// How each says that TLS ends here: two parts of its configuration.
+    fn encryption(self, tools: &Tools, cell: &Cell) -> [String; 2] {
+        if cell.over_tls.is_none() {
+            return [String::new(), String::new()];
+        }
+        let file = |name| tools.certificates.join(name).display().to_string();
+        let [chain, key, both] = ["server.pem", "server.key", "both.pem"].map(file);
+        match self {
+            Self::Forward | Self::SluiceSplice | Self::SluiceSockmap | Self::SluiceCopy => {
+                let table = format!("tls = {{ certificate = {chain:?}, key = {key:?} }}");
+                [table, String::new()]
+            }
+            Self::HaproxyOne | Self::Haproxy => [format!("ssl crt {both}"), String::new()],
+            Self::Nginx => [
+                "ssl".to_owned(),
+                format!(
+                    "ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache shared:tls:10m; \
+                     ssl_certificate {chain}; ssl_certificate_key {key};"
+                ),
+            ],
+        }
     }
 
     /// What makes it read its configuration again.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::bed::arrive_from;
-use super::scenario::{Broker, Cell, Scenario};
+use super::scenario::{Broker, Cell, OverTls, Scenario};
 use crate::{run, shell};
 
 /// Messages of each watched connection in a second.
@@ -24,6 +24,8 @@ pub(crate) struct Tools {
     pub(super) sluice: PathBuf,
     pub(super) load: PathBuf,
     pub(super) broker: PathBuf,
+    /// A directory of what the load generator made for TLS.
+    pub(super) certificates: PathBuf,
     /// Of each program: one for each CPU.
     pub(super) threads: usize,
     /// That each program may have open.
@@ -41,14 +43,27 @@ impl Tools {
             .arg(shell::target());
         shell::run(&mut cargo)?;
         let directory = shell::target().join("release");
+        let load = directory.join("bench-load");
         Ok(Self {
             sluice,
-            load: directory.join("bench-load"),
+            certificates: certify(&load)?,
+            load,
             broker: directory.join("bench-broker"),
             threads: thread::available_parallelism()?.get(),
             files,
         })
     }
+}
+
+/// Certificates of this run, for the address of the balancers.
+fn certify(load: &Path) -> Result<PathBuf> {
+    let directory = shell::target().join("bench-run/certificates");
+    fs::create_dir_all(&directory)
+        .with_context(|| format!("cannot create {}", directory.display()))?;
+    let mut command = Command::new(load);
+    command.args(["certify", "--address=10.1.0.2", "--directory"]);
+    shell::run(command.arg(&directory))?;
+    Ok(directory)
 }
 
 /// What the load generator saw in one round.
@@ -67,6 +82,8 @@ pub(crate) struct Figures {
     pub(super) other_cpu_seconds: f64,
     /// What the hypervisor gave to other machines.
     pub(super) stolen_seconds: f64,
+    /// Handshakes that a ticket has shortened.
+    pub(super) resumed: u64,
     /// Connections without any answer.
     pub(super) silent_connections: usize,
     /// Connections that ended though nobody wanted them to.
@@ -97,21 +114,21 @@ impl Figures {
 /// The load generator, told what to do.
 pub(super) fn command(tools: &Tools, cell: &Cell, address: &str, balancer: Option<u32>) -> Command {
     let mut command = Command::new(&tools.load);
-    let options = match cell.scenario {
-        Scenario::Connect => {
+    let options = match (cell.scenario, cell.over_tls) {
+        (Scenario::Connect, _) | (_, Some(OverTls::Full | OverTls::Resumed)) => {
             arrive(&mut command);
             vec![]
         }
-        Scenario::Idle => {
+        (Scenario::Idle, _) | (_, Some(OverTls::Idle)) => {
             command.arg("hold");
             command.args(balancer.map(|id| format!("--balancer={id}")));
             vec![("threads", tools.threads)]
         }
-        Scenario::Disturb => {
+        (Scenario::Disturb, _) => {
             command.arg("pace");
             vec![("bytes", cell.bytes), ("per-second", PACE)]
         }
-        Scenario::Fanout => {
+        (Scenario::Fanout, _) => {
             command.arg("fan");
             vec![
                 ("bytes", cell.bytes),
@@ -119,7 +136,10 @@ pub(super) fn command(tools: &Tools, cell: &Cell, address: &str, balancer: Optio
                 ("threads", tools.threads),
             ]
         }
-        Scenario::Rtt | Scenario::Local | Scenario::Bulk | Scenario::Program => {
+        (
+            Scenario::Rtt | Scenario::Local | Scenario::Bulk | Scenario::Tls | Scenario::Program,
+            _,
+        ) => {
             command.arg("ask");
             if cell.broker == Broker::Mosquitto {
                 command.arg("--own-topic");
@@ -135,6 +155,13 @@ pub(super) fn command(tools: &Tools, cell: &Cell, address: &str, balancer: Optio
         command.arg(format!("--{name}={value}"));
     }
     command.arg(format!("--connections={}", cell.connections));
+    if cell.over_tls == Some(OverTls::Resumed) {
+        command.arg("--tickets");
+    }
+    if cell.over_tls.is_some() {
+        let authority = tools.certificates.join("authority.pem");
+        command.arg("--authority").arg(authority);
+    }
     for_so_long(&mut command, cell, address);
     command
 }

@@ -22,6 +22,8 @@ pub(crate) enum Scenario {
     Fanout,
     /// What established clients see while others arrive, at a reload and at a restart.
     Disturb,
+    /// TLS that ends in the balancer: handshakes, messages, memory.
+    Tls,
     /// What the kernel half costs for a packet, alone; only when it is named.
     Program,
 }
@@ -51,6 +53,17 @@ pub(crate) enum Disturbance {
     Restart,
 }
 
+/// What is done over TLS.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OverTls {
+    /// CONNECT, CONNACK, DISCONNECT, after a handshake without a ticket.
+    Full,
+    /// The same with the ticket of the last one.
+    Resumed,
+    Messages,
+    Idle,
+}
+
 /// One case; every contender is measured in it.
 #[derive(Clone, Copy)]
 pub(crate) struct Cell {
@@ -65,6 +78,8 @@ pub(crate) struct Cell {
     pub(crate) place: Place,
     pub(crate) broker: Broker,
     pub(crate) disturbance: Disturbance,
+    /// None is without TLS.
+    pub(crate) over_tls: Option<OverTls>,
     pub(crate) rounds: usize,
     pub(crate) warm_up_ms: u64,
     pub(crate) measure_ms: u64,
@@ -104,6 +119,7 @@ impl Scenario {
                 }]
             }
             Self::Disturb => self.disturb(effort),
+            Self::Tls => self.tls(effort),
             // It is a benchmark of its own, without contenders.
             Self::Program => Vec::new(),
         }
@@ -206,6 +222,30 @@ impl Scenario {
         disturbances.iter().map(cell).collect()
     }
 
+    fn tls(self, effort: Effort) -> Vec<Cell> {
+        let cell = |over_tls, connections, bytes| Cell {
+            over_tls: Some(over_tls),
+            ..self.cell(effort, connections, bytes, 1)
+        };
+        let full = cell(OverTls::Full, ARRIVING, 0);
+        let messages = cell(OverTls::Messages, 50, 64);
+        match effort {
+            Effort::Quick => vec![full, messages],
+            Effort::Full => vec![
+                full,
+                cell(OverTls::Resumed, ARRIVING, 0),
+                messages,
+                cell(OverTls::Messages, 50, 1024),
+                Cell {
+                    rounds: 1,
+                    warm_up_ms: 0,
+                    measure_ms: 3000,
+                    ..cell(OverTls::Idle, 2000, 0)
+                },
+            ],
+        }
+    }
+
     fn cell(self, effort: Effort, connections: usize, bytes: usize, depth: usize) -> Cell {
         let (rounds, warm_up_ms, measure_ms) = match effort {
             Effort::Quick => (3, 200, 600),
@@ -220,6 +260,7 @@ impl Scenario {
             place: Place::Remote,
             broker: Broker::StandIn,
             disturbance: Disturbance::Calm,
+            over_tls: None,
             rounds,
             warm_up_ms,
             measure_ms,
@@ -235,6 +276,7 @@ impl Scenario {
             Self::Idle => "idle",
             Self::Fanout => "fanout",
             Self::Disturb => "disturb",
+            Self::Tls => "tls",
             Self::Program => "program",
         }
     }
@@ -281,6 +323,18 @@ impl fmt::Display for Cell {
                 "disturb: {connections} connections × {bytes} B while {}",
                 self.disturbance.name()
             )?,
+            Scenario::Tls => match self.over_tls {
+                Some(OverTls::Full) => {
+                    write!(f, "tls: {connections} clients at a time, full handshakes")?;
+                }
+                Some(OverTls::Resumed) => {
+                    write!(f, "tls: {connections} clients at a time, with tickets")?;
+                }
+                Some(OverTls::Messages) => {
+                    write!(f, "tls: {connections} connections × {bytes} B")?;
+                }
+                Some(OverTls::Idle) | None => write!(f, "tls: {connections} idle connections")?,
+            },
             Scenario::Program => f.write_str(scenario.name())?,
         }
         if self.held > 0 {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::contender::Contender;
 use super::super::measure::Figures;
-use super::super::scenario::{Cell, Disturbance, Scenario};
+use super::super::scenario::{Cell, Disturbance, OverTls, Scenario};
 use super::super::statistics::Spread;
 
 /// Rounds that lie further apart, as a part of their median, are too noisy to tell small
@@ -70,6 +70,10 @@ impl Table {
     /// `calm` is the same case without a disturbance.
     pub(super) fn markdown(&self, calm: Option<&Self>) -> String {
         let (columns, rows): (String, Vec<Option<String>>) = match self.cell.scenario {
+            Scenario::Tls if self.cell.over_tls == Some(OverTls::Idle) => (
+                "balancer".to_owned(),
+                self.each(|entry| Some(format!("{:.0}", memory_of_each(entry)?[1]))),
+            ),
             Scenario::Idle => (
                 "kernel | balancer | together".to_owned(),
                 self.each(|entry| self.memory(entry)),
@@ -83,6 +87,7 @@ impl Table {
             | Scenario::Connect
             | Scenario::Local
             | Scenario::Fanout
+            | Scenario::Tls
             | Scenario::Program => (
                 format!(
                     "{} | × | p50 µs | p99 µs | p99.9 µs | CPU µs | cost µs",
@@ -134,14 +139,8 @@ impl Table {
 
     /// Bytes of each connection, above what clients and brokers take by themselves.
     fn memory(&self, entry: &Entry) -> Option<String> {
-        let each = |entry: &Entry| {
-            let round = entry.rounds.first()?;
-            let memory = round.memory.as_ref()?;
-            let of_each = |bytes: i64| bytes as f64 / (round.count as f64).max(1.0);
-            Some([memory.kernel_bytes, memory.balancer_bytes].map(of_each))
-        };
-        let [kernel, balancer] = each(entry)?;
-        let [floor, _] = each(self.floor()?)?;
+        let [kernel, balancer] = memory_of_each(entry)?;
+        let [floor, _] = memory_of_each(self.floor()?)?;
         let kernel = kernel - floor;
         Some(format!(
             "{kernel:.0} | {balancer:.0} | {:.0}",
@@ -159,7 +158,9 @@ impl Table {
         let scenario = self.cell.scenario;
         if scenario == Scenario::Bulk {
             ("GB/s each way", self.cell.bytes as f64 * 1e-9)
-        } else if scenario == Scenario::Connect {
+        } else if scenario == Scenario::Connect
+            || matches!(self.cell.over_tls, Some(OverTls::Full | OverTls::Resumed))
+        {
             ("k connections/s", 1e-3)
         } else {
             ("k messages/s", 1e-3)
@@ -193,6 +194,18 @@ impl Table {
                 crowd * 100.0
             ));
         }
+        if self.cell.over_tls == Some(OverTls::Resumed) {
+            for entry in &self.entries {
+                let sum = |of: fn(&Figures) -> u64| entry.rounds.iter().map(of).sum::<u64>();
+                let [resumed, all] = [sum(|round| round.resumed), sum(|round| round.count)];
+                if resumed < all {
+                    let name = entry.contender;
+                    warnings.push(format!(
+                        "{name}: {resumed} of {all} handshakes were resumed"
+                    ));
+                }
+            }
+        }
         let silent: usize = rounds().map(|round| round.silent_connections).sum();
         if silent > 0 {
             warnings.push(format!(
@@ -201,6 +214,14 @@ impl Table {
         }
         warnings
     }
+}
+
+/// Bytes of the kernel and of the balancer for each connection.
+fn memory_of_each(entry: &Entry) -> Option<[f64; 2]> {
+    let round = entry.rounds.first()?;
+    let memory = round.memory.as_ref()?;
+    let of_each = |bytes: i64| bytes as f64 / (round.count as f64).max(1.0);
+    Some([memory.kernel_bytes, memory.balancer_bytes].map(of_each))
 }
 
 /// Latencies under a disturbance, and connections that did not survive it, of all rounds.
