@@ -144,6 +144,15 @@ fn is_exact(flow: &Flow, reverse: &Flow, sequence: u32) -> bool {
             && (flow.state & STATE_GAP == 0 || is_filled(flow, acknowledged))
 }
 
+/// Whether a reset that arrives on `flow` is one that its receiver does not obey.
+#[inline(always)]
+pub(crate) fn is_stray(flow: &Flow, sequence: u32) -> bool {
+    FLOWS
+        .get_ptr(FlowKey::reverse(flow))
+        // SAFETY: the map gave the pointer.
+        .is_some_and(|reverse| !is_exact(flow, unsafe { &*reverse }, sequence))
+}
+
 /// What the receiver of `flow` has acknowledged, in the numbers of its sender.
 #[inline(always)]
 fn acknowledged(flow: &Flow, reverse: &Flow) -> u32 {

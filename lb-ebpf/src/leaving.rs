@@ -7,25 +7,34 @@
 use aya_ebpf::programs::TcContext;
 use lb_common::flow::{Flow, FlowKey, STATE_FIN, STATE_LEAVING, STATE_PEER_FIN, is_after};
 
+use crate::closing;
 use crate::events;
 use crate::maps::{FLOWS, LEAVING};
 use crate::packet;
 use crate::segment::{ACK, FIN, RST, SYN, Segment};
 use crate::splice;
 
-/// Whether a segment only acknowledges what the daemon's socket has sent.
+/// Whether a segment only acknowledges what the daemon's socket has sent, or is a reset that the far end
+/// would not obey. The socket judges that one: who has no connection any more answers a segment of the
+/// socket in the socket's numbers (RFC 9293 section 3.10.7.1), which may be behind those of the flow.
 #[inline(always)]
 pub(crate) fn concerns_socket(ctx: &TcContext, segment: &Segment, flow: &mut Flow) -> bool {
     let Some(leaving) = LEAVING.get_ptr(segment.key) else {
         flow.state &= !STATE_LEAVING;
         return false;
     };
-    if segment.flags & (SYN | FIN | RST | ACK) != ACK || splice::payload(ctx, segment) != Ok(0) {
+    let is_reset = segment.flags & (SYN | FIN | RST) == RST;
+    let is_plain = is_reset || segment.flags & (SYN | FIN | RST | ACK) == ACK;
+    if !is_plain || splice::payload(ctx, segment) != Ok(0) {
         return false;
     }
     let Some(words) = packet::at::<[u32; 5]>(ctx, segment.tcp) else {
         return false;
     };
+    if is_reset {
+        // SAFETY: `at` checked 20 bytes.
+        return closing::is_stray(flow, u32::from_be(unsafe { (*words)[1] }));
+    }
     // SAFETY: `at` checked 20 bytes, and the map gave the other pointer.
     let (acknowledgment, until) = unsafe { (u32::from_be((*words)[2]), (*leaving).until) };
     if is_after(acknowledgment, until) {

@@ -4,7 +4,7 @@ use harness::bed::Family;
 use harness::frame::{ACK, FIN, Frame, RST, SYN};
 use harness::need;
 use harness::prog_run::{DROP, PASS, REDIRECT};
-use lb_common::flow::{Leaving, STATE_FIN, STATE_LEAVING, STATE_PEER_FIN};
+use lb_common::flow::{Leaving, STATE_CLOSED, STATE_FIN, STATE_LEAVING, STATE_PEER_FIN};
 use lb_common::reason::Reason;
 
 use crate::ground::{Ends, Ground};
@@ -100,7 +100,7 @@ fn what_is_more_than_an_acknowledgment_is_carried() {
             (ACK, &b"x"[..]),
             (ACK, b"more data"),
             (FIN | ACK, b""),
-            (RST | ACK, b""),
+            (RST | ACK, b"x"),
             (SYN | ACK, b""),
             (0, b""),
         ] {
@@ -111,6 +111,33 @@ fn what_is_more_than_an_acknowledgment_is_carried() {
             frame.payload = payload.to_vec();
             let ran = ground.arrives(&frame.bytes());
             assert_eq!(ran.verdict, REDIRECT, "{flags:02x} {payload:?}");
+        }
+    }
+}
+
+#[test]
+fn the_socket_judges_a_reset_that_the_other_end_would_not_obey() {
+    for family in Family::BOTH {
+        for flags in [RST, RST | ACK] {
+            let (ends, mut ground) = need!(leaving(family, 0));
+            let reset = |sequence| Frame {
+                flags,
+                ..ends.client_sends(sequence, UNTIL)
+            };
+            let [up, down] = [ends.up(), ends.down()].map(|key| ground.flow(&key).unwrap());
+            let expected = down.highest_acknowledgment.wrapping_sub(up.sequence_shift);
+            // The number before a FIN that was carried is all that the socket knows of.
+            for sequence in [expected.wrapping_sub(1), expected.wrapping_add(1)] {
+                let bytes = reset(sequence).bytes();
+                let ran = ground.arrives(&bytes);
+                assert_eq!((ran.verdict, ran.bytes), (PASS, bytes), "{sequence}");
+                let state = ground.flow(&ends.up()).unwrap().state;
+                assert_eq!(state, STATE_LEAVING);
+            }
+            let ran = ground.arrives(&reset(expected).bytes());
+            assert_eq!(ran.verdict, REDIRECT);
+            let state = ground.flow(&ends.up()).unwrap().state;
+            assert_eq!(state, STATE_LEAVING | STATE_CLOSED);
         }
     }
 }

@@ -180,6 +180,12 @@ impl Model {
             flow.state &= !STATE_LEAVING;
             return false;
         };
+        if parts.flags & (SYN | FIN | RST) == RST && parts.payload == Some(0) {
+            let flow = *flow;
+            let back = self.flows.get(&reverse(&flow));
+            let sequence = get32(packet, parts.tcp + 4);
+            return back.is_some_and(|back| !is_obeyed(&flow, back, sequence));
+        }
         let acknowledgment = get32(packet, parts.tcp + 8);
         let is_pure = parts.flags & (SYN | FIN | RST | ACK) == ACK && parts.payload == Some(0);
         if !is_pure || is_after(acknowledgment, leaving.until) {
@@ -246,9 +252,7 @@ impl Model {
         }
         if let Some(back) = self.flows.get_mut(&opposite) {
             if has(RST) {
-                let there = sequence.wrapping_add(flow.sequence_shift);
-                let is_at_end = sequence == flow.highest_sequence && is_proven(&flow, back);
-                if there == back.highest_acknowledgment || is_at_end {
+                if is_obeyed(&flow, back, sequence) {
                     flow.state |= STATE_CLOSED;
                     back.state |= STATE_CLOSED;
                 }
@@ -258,6 +262,13 @@ impl Model {
         }
         self.flows.insert(parts.key, flow);
     }
+}
+
+/// Whether the receiver of `flow` obeys a reset, `back` being the other direction.
+fn is_obeyed(flow: &Flow, back: &Flow, sequence: u32) -> bool {
+    let there = sequence.wrapping_add(flow.sequence_shift);
+    let is_at_end = sequence == flow.highest_sequence && is_proven(flow, back);
+    there == back.highest_acknowledgment || is_at_end
 }
 
 /// What is already on the loopback, where all these packets are, need not be sent there.
