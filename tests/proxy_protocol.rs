@@ -10,6 +10,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use harness::bed::{Bed, COPY, Family};
 use harness::broker::{self, Broker};
 use harness::client::Client;
+use harness::haproxy::Haproxy;
+use harness::mosquitto::Mosquitto;
+use harness::paho::Paho;
 use harness::rabbitmq::RabbitMq;
 use harness::setup::Setup;
 use harness::shape::Shape;
@@ -236,4 +239,39 @@ fn a_real_broker_sees_the_address_of_its_client() {
     wait::until("the address is shown", || {
         rabbit.page("/api/connections").contains("127.0.0.77")
     });
+}
+
+#[test]
+fn haproxy_sees_the_clients_of_mosquitto_spliced_and_copied() {
+    let paho = need!(Paho::find());
+    for (family, version) in [(Family::V4, "v2"), (Family::V6, "v1")] {
+        let mut bed = need!(Bed::new(family));
+        let host = &bed.topology.broker;
+        let broker = need!(host.run(|| Mosquitto::start_at("a", family.loopback())));
+        let receiver = need!(host.run(|| Haproxy::start_at(family.broker(), broker.address)));
+        let line = format!("proxy_protocol = {version:?}");
+        bed.setup = bed.setup.pool(&line).more(COPY);
+        let daemon = bed.start();
+
+        let listener = family.balancer();
+        for (port, mqtt) in [(listener.port(), "5.0"), (1884, "3.1.1")] {
+            let address = SocketAddr::new(listener.ip(), port).to_string();
+            let run = || paho.run("delivery.py", &[&address, mqtt]);
+            bed.topology.client.run(run);
+            bed.until_forgotten();
+        }
+
+        assert_eq!(daemon.chosen("eligible"), 2, "{}", daemon.status());
+        assert_eq!(daemon.chosen("configured"), 2, "{}", daemon.status());
+        // It writes a line when a connection has ended.
+        for port in [listener.port(), 1884] {
+            let from = format!("{}:", family.client());
+            let to = format!(" {}:{port}", listener.ip());
+            wait::until("HAProxy has noted both clients", || {
+                let log = receiver.log();
+                let theirs = |line: &&str| line.starts_with(&from) && line.ends_with(&to);
+                log.lines().filter(theirs).count() == 2
+            });
+        }
+    }
 }

@@ -17,6 +17,7 @@ pub mod echo;
 pub mod ends;
 pub mod forge;
 pub mod frame;
+pub mod haproxy;
 pub mod kernel_half;
 pub mod meeting;
 pub mod mosquitto;

@@ -14,9 +14,10 @@ struct Tool {
     packages: [&'static str; 4],
 }
 
-const TOOLS: [Tool; 7] = [
+const TOOLS: [Tool; 8] = [
     MOSQUITTO,
     MOSQUITTO_PUB,
+    HAPROXY,
     Tool {
         program: "bpftool",
         packages: ["bpftool", "bpftool", "bpf", "bpftool"],
@@ -62,6 +63,11 @@ const MOSQUITTO_PUB: Tool = Tool {
     ],
 };
 
+const HAPROXY: Tool = Tool {
+    program: "haproxy",
+    packages: ["haproxy"; 4],
+};
+
 const PYTHON: Tool = Tool {
     program: "python3",
     packages: ["python3-venv", "python3", "python", "python3"],
@@ -69,10 +75,7 @@ const PYTHON: Tool = Tool {
 
 const PEERS: [Tool; 4] = [
     MOSQUITTO,
-    Tool {
-        program: "haproxy",
-        packages: ["haproxy"; 4],
-    },
+    HAPROXY,
     Tool {
         // Its module for TCP is a package of its own.
         program: "nginx",

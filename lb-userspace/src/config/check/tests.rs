@@ -203,6 +203,7 @@ weight
 backup
 load_bound
 slow_start
+proxy_protocol
 client_id
 client_id_regex
 user_name_glob
