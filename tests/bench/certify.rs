@@ -11,10 +11,10 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 pub(crate) struct Options {
     /// Where `authority.pem`, `server.pem`, `server.key` and both of them as `both.pem` are written
     #[arg(long)]
-    directory: PathBuf,
+    pub(crate) directory: PathBuf,
     /// The address that clients connect to
     #[arg(long)]
-    address: IpAddr,
+    pub(crate) address: IpAddr,
 }
 
 /// Keys are of P-256.
