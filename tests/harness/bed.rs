@@ -193,9 +193,7 @@ impl Bed {
     /// Waits until no table has a trace of a connection.
     pub fn until_forgotten(&self) {
         for table in ["FLOWS", "LEAVING", "CLIENTS"] {
-            wait::until(&format!("{table} is empty"), || {
-                self.setup.pins().dump(table).is_empty()
-            });
+            wait::until_empty(table, || self.setup.pins().dump(table));
         }
         wait::until("no connection is counted", || {
             self.setup.pins().backend("broker").value["connections"] == 0

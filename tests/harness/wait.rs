@@ -1,5 +1,6 @@
 //! Waiting for a condition instead of for a time.
 
+use std::fmt::Debug;
 use std::io;
 use std::thread;
 use std::time::Duration;
@@ -19,21 +20,44 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     until_some(what, || condition().then_some(()));
 }
 
+/// Waits until nothing is left of what `list` lists.
+///
+/// # Panics
+///
+/// Something is after [`PATIENCE`]; it is told.
+pub fn until_empty<T: Debug>(what: &str, mut list: impl FnMut() -> Vec<T>) {
+    let mut left = Vec::new();
+    let is_empty = in_time(|| {
+        left = list();
+        left.is_empty().then_some(())
+    });
+    assert!(
+        is_empty.is_some(),
+        "waited in vain until {what} is empty: {left:#?}"
+    );
+}
+
 /// Waits until `find` finds something.
 ///
 /// # Panics
 ///
 /// It does not within [`PATIENCE`].
-pub fn until_some<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T {
+pub fn until_some<T>(what: &str, find: impl FnMut() -> Option<T>) -> T {
+    in_time(find).unwrap_or_else(|| panic!("waited in vain until {what}"))
+}
+
+fn in_time<T>(mut find: impl FnMut() -> Option<T>) -> Option<T> {
     #[expect(clippy::disallowed_types, reason = "a test waits in real time")]
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = find() {
-            return found;
+            return Some(found);
         }
         #[expect(clippy::disallowed_types, reason = "a test waits in real time")]
         let now = Instant::now();
-        assert!(now < deadline, "waited in vain until {what}");
+        if now >= deadline {
+            return None;
+        }
         thread::sleep(PAUSE);
     }
 }
