@@ -94,7 +94,7 @@ fn compile(toolchain: &Toolchain, crate_dir: &Path, target_dir: &Path) -> Result
         .env("RUSTC_BOOTSTRAP", &toolchain.bootstrap)
         .env(
             "CARGO_ENCODED_RUSTFLAGS",
-            "-Cdebuginfo=2\x1f-Clink-arg=--btf",
+            "-Ctarget-cpu=v3\x1f-Cdebuginfo=2\x1f-Clink-arg=--btf",
         )
         .args([
             "build",

@@ -10,6 +10,7 @@ use lb_common::flow::{
     STATE_REPLACED, is_after,
 };
 
+use crate::atomic;
 use crate::events;
 use crate::maps::FLOWS;
 use crate::packet;
@@ -38,11 +39,11 @@ pub(crate) fn advance(flow: &mut Flow, sequence: u32, end: u32) {
             return;
         }
         if is_filled(flow, acknowledged) {
-            flow.state &= !STATE_GAP;
+            atomic::clear(&mut flow.state, STATE_GAP);
         }
         if leaves_gap {
-            flow.state |= STATE_GAP;
             flow.gap_end = sequence;
+            atomic::set(&mut flow.state, STATE_GAP);
         }
     }
     flow.highest_sequence = end;
@@ -64,23 +65,24 @@ pub(crate) fn observe(segment: &Segment, flow: &mut Flow, sequence: u32, end: u3
         return;
     }
     if segment.flags & FIN != 0 && end == flow.highest_sequence {
-        flow.state |= STATE_FIN;
-        reverse.state |= STATE_PEER_FIN;
+        atomic::set(&mut flow.state, STATE_FIN);
+        atomic::set(&mut reverse.state, STATE_PEER_FIN);
     }
     if flow.state & STATE_PEER_FIN != 0 && acknowledges_all(flow, reverse) {
-        reverse.state |= STATE_FIN_ACKNOWLEDGED;
+        atomic::set(&mut reverse.state, STATE_FIN_ACKNOWLEDGED);
     }
-    if flow.state & reverse.state & STATE_FIN_ACKNOWLEDGED != 0 {
+    // Both ends may acknowledge at the same moment; here at least one of the two finds both.
+    let both = atomic::read(&flow.state) & atomic::read(&reverse.state);
+    if both & STATE_FIN_ACKNOWLEDGED != 0 {
         close(segment, flow, reverse);
     }
 }
 
 #[inline(always)]
 fn close(segment: &Segment, flow: &mut Flow, reverse: &mut Flow) {
-    let is_known = flow.state & STATE_CLOSED != 0;
-    flow.state |= STATE_CLOSED;
-    reverse.state |= STATE_CLOSED;
-    if !is_known {
+    let before = atomic::set(&mut flow.state, STATE_CLOSED);
+    atomic::set(&mut reverse.state, STATE_CLOSED);
+    if before & STATE_CLOSED == 0 {
         events::tell(EVENT_CLOSED, &segment.key, flow);
     }
 }
@@ -91,13 +93,12 @@ pub(crate) fn is_replaced(flow: *mut Flow, is_syn: bool) -> bool {
     // SAFETY: the map gave the pointer.
     let flow = unsafe { &mut *flow };
     if is_syn && flow.state & STATE_CLOSED != 0 {
-        let is_known = flow.state & STATE_REPLACED != 0;
-        flow.state |= STATE_REPLACED;
+        let before = atomic::set(&mut flow.state, STATE_REPLACED);
         if let Some(reverse) = FLOWS.get_ptr_mut(FlowKey::reverse(flow)) {
             // SAFETY: the map gave the pointer, and it is another entry.
             let reverse = unsafe { &mut *reverse };
-            reverse.state |= STATE_REPLACED;
-            if !is_known {
+            atomic::set(&mut reverse.state, STATE_REPLACED);
+            if before & STATE_REPLACED == 0 {
                 events::tell(EVENT_REPLACED, &FlowKey::reverse(reverse), flow);
             }
         }

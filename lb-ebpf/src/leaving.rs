@@ -7,6 +7,7 @@
 use aya_ebpf::programs::TcContext;
 use lb_common::flow::{Flow, FlowKey, STATE_FIN, STATE_LEAVING, STATE_PEER_FIN, is_after};
 
+use crate::atomic;
 use crate::closing;
 use crate::events;
 use crate::maps::{FLOWS, LEAVING};
@@ -20,7 +21,7 @@ use crate::splice;
 #[inline(always)]
 pub(crate) fn concerns_socket(ctx: &TcContext, segment: &Segment, flow: &mut Flow) -> bool {
     let Some(leaving) = LEAVING.get_ptr(segment.key) else {
-        flow.state &= !STATE_LEAVING;
+        atomic::clear(&mut flow.state, STATE_LEAVING);
         return false;
     };
     let is_reset = segment.flags & (SYN | FIN | RST) == RST;
@@ -94,10 +95,9 @@ pub(crate) fn finishes(arriving: FlowKey, flow: *mut Flow) -> bool {
     if let Some(ended) = FLOWS.get_ptr_mut(FlowKey::reverse(flow)) {
         // SAFETY: as above.
         let ended = unsafe { &mut *ended };
-        if ended.state & STATE_FIN == 0 {
+        if atomic::set(&mut ended.state, STATE_FIN) & STATE_FIN == 0 {
             ended.highest_sequence = ended.highest_sequence.wrapping_add(1);
-            ended.state |= STATE_FIN;
-            flow.state |= STATE_PEER_FIN;
+            atomic::set(&mut flow.state, STATE_PEER_FIN);
         }
     }
     true

@@ -13,7 +13,7 @@ const FROM_CLIENT: u32 = 0x6fff_fff0;
 const FROM_BROKER: u32 = 0x1000_0000;
 
 /// A connection on which each end has acknowledged all that the other has sent.
-fn quiet(family: Family) -> Result<(Ends, Ground), String> {
+pub(crate) fn quiet(family: Family) -> Result<(Ends, Ground), String> {
     let ends = Ends::of(family);
     let mut ground = Ground::with(&ends)?;
     ground.change(ends.up(), |flow| {
@@ -41,12 +41,12 @@ impl Ground {
 }
 
 /// The next segment of the client `ahead` of what it has sent, acknowledging as much of the broker's.
-fn client(ends: &Ends, ahead: u32, acknowledges: u32) -> Frame {
+pub(crate) fn client(ends: &Ends, ahead: u32, acknowledges: u32) -> Frame {
     let acknowledgment = FROM_BROKER.wrapping_add(DOWN).wrapping_add(acknowledges);
     ends.client_sends(FROM_CLIENT.wrapping_add(ahead), acknowledgment)
 }
 
-fn broker(ends: &Ends, ahead: u32, acknowledges: u32) -> Frame {
+pub(crate) fn broker(ends: &Ends, ahead: u32, acknowledges: u32) -> Frame {
     let acknowledgment = FROM_CLIENT.wrapping_add(UP).wrapping_add(acknowledges);
     ends.broker_sends(FROM_BROKER.wrapping_add(ahead), acknowledgment)
 }

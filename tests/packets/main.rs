@@ -5,6 +5,7 @@
 
 #![cfg(test)]
 
+mod at_once;
 mod carries;
 mod closing;
 mod fuzz;
