@@ -41,6 +41,21 @@ pub struct Config {
     pub routes: Vec<Route>,
 }
 
+impl Config {
+    /// Every file it names: certificates, keys, and who signs those of clients.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let tls = self.listeners.iter().filter_map(|one| one.tls.as_ref());
+        let files = tls.flat_map(|tls| {
+            let shown = tls
+                .certificates
+                .iter()
+                .flat_map(|one| [&one.chain, &one.key]);
+            shown.chain(&tls.client_ca)
+        });
+        files.cloned().collect()
+    }
+}
+
 /// The process itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Daemon {
@@ -51,7 +66,7 @@ pub struct Daemon {
     /// A filter in the syntax of `tracing_subscriber::EnvFilter`.
     pub log: String,
     pub log_format: LogFormat,
-    /// Reload when the file changes.
+    /// Reload when the file changes, or one that it names.
     pub watch_config: bool,
     /// How long a daemon that is replaced carries the connections it has.
     pub drain_timeout: Duration,

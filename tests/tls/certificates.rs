@@ -4,6 +4,7 @@ use std::fs;
 
 use harness::setup::Setup;
 use harness::tls::{Authority, Believer, VERSIONS};
+use harness::wait;
 
 use super::{connect, localhost, setup};
 
@@ -97,6 +98,40 @@ fn a_reload_renews_certificates_and_touches_no_connection() {
         client.send(b"still here");
         assert_eq!(client.bytes(10), b"still here");
     }
+}
+
+#[test]
+fn a_certificate_that_is_renewed_is_noticed_where_files_are_watched() {
+    let (authority, issued) = localhost();
+    let (setup, _echo) = setup(&issued, "");
+    let setup = setup.daemon("watch_config = true");
+    let daemon = setup.start();
+    let believer = authority.believer(VERSIONS[1]);
+    let dial = || {
+        let dialled = believer.dial(daemon.address(), "localhost");
+        dialled.expect("hands are shaken")
+    };
+    let mut old = dial();
+    old.introduce(&connect("old"));
+    let reload = || daemon.status()["reload"].clone();
+    assert!(reload().is_null());
+
+    // A new file in the place of the old one, as certbot and editors do; first one that cannot be used.
+    let other = authority.issue("other", &["localhost"]);
+    fs::rename(&other.key, &issued.key).expect("it is there");
+    wait::until("the mistake is seen", || {
+        reload()["outcome"]["failed"].is_string()
+    });
+    assert!(dial().shown() == old.shown());
+    fs::rename(&other.certificate, &issued.certificate).expect("it is there");
+    wait::until("the other certificate is shown", || {
+        dial().shown() != old.shown()
+    });
+
+    assert_eq!(reload()["cause"], "file");
+    assert!(reload()["outcome"]["taken"].is_object());
+    old.send(b"still here");
+    assert_eq!(old.bytes(10), b"still here");
 }
 
 #[test]

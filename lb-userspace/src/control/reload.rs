@@ -17,7 +17,7 @@ pub struct Reload {
 pub enum Cause {
     /// `sluice reload`.
     Command,
-    /// The file has changed, and `daemon.watch_config` is on.
+    /// The file has changed, or one that it names, and `daemon.watch_config` is on.
     File,
     /// SIGHUP.
     Signal,

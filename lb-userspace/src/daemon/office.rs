@@ -218,11 +218,12 @@ async fn on_signal(mut hang_up: Signal, wish: &mpsc::Sender<Wish>) {
     }
 }
 
-/// Looks at the file for as long as the configuration says so.
+/// Looks at the files for as long as the configuration says so.
 async fn on_change(start: &Start, config: &RefCell<Config>, wish: &mpsc::Sender<Wish>) {
-    let mut text = start.text.clone();
+    let named = || config.borrow().files();
+    let mut seen = watch::Seen::new(start.text.clone(), named());
     loop {
-        text = watch::until_changed(&start.file, &text).await;
+        seen.until_changed(&start.file, named).await;
         if config.borrow().daemon.watch_config {
             ask(wish, Cause::File).await;
         }
