@@ -15,7 +15,9 @@ use crate::closing::{broker, client, quiet};
 use crate::ground::{Ends, Ground};
 
 /// How often they meet. The moment in which they could miss each other is some nanoseconds long.
-const ROUNDS: u32 = 50_000;
+const ROUNDS: u32 = 20_000;
+/// Looks before the processor is left to somebody else.
+const LOOKS: u32 = 1_000;
 
 /// Runs both packets at the same moment again and again, each time from `state`, with `sent` more
 /// numbers sent in each direction than acknowledged; gives the states that both were left in.
@@ -46,9 +48,7 @@ fn meet(
     thread::scope(|scope| {
         scope.spawn(|| {
             for round in 1..=ROUNDS {
-                while started.load(Ordering::Acquire) < round {
-                    hint::spin_loop();
-                }
+                wait_for(&started, round);
                 run(&theirs);
                 ended.store(round, Ordering::Release);
             }
@@ -62,14 +62,23 @@ fn meet(
             }
             started.store(round, Ordering::Release);
             run(&ours);
-            while ended.load(Ordering::Acquire) < round {
-                hint::spin_loop();
-            }
+            wait_for(&ended, round);
             let states = keys.map(|key| flows.get(&key, 0).unwrap().state);
             *left.entry(states).or_default() += 1;
         }
         left
     })
+}
+
+fn wait_for(reached: &AtomicU32, round: u32) {
+    let mut looks = 0;
+    while reached.load(Ordering::Acquire) < round {
+        looks += 1;
+        if looks % LOOKS == 0 {
+            thread::yield_now();
+        }
+        hint::spin_loop();
+    }
 }
 
 #[test]
