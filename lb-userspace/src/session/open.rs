@@ -79,7 +79,8 @@ impl Unusable {
 /// The first of `candidates` that answers, and does not send the client elsewhere; and the place that
 /// the client has there until it is registered.
 ///
-/// If none is left, the client hears what the last of them said that said anything.
+/// If none is left, the client hears what the last of them said that said anything, else that one had
+/// no place left for it, or that none could be reached.
 pub(super) async fn first<'a>(
     candidates: impl Iterator<Item = &'a Arc<Backend>>,
     introduction: &Introduction<'_>,
@@ -89,9 +90,11 @@ pub(super) async fn first<'a>(
 ) -> Result<(Opened, Expected), Refused> {
     let connect = introduction.connect;
     let mut said = None;
+    let mut was_full = false;
     let mut waiting: VecDeque<_> = candidates.map(|backend| (backend, Turn::First)).collect();
     while let Some((backend, turn)) = waiting.pop_front() {
         let Some(expected) = backend.expect() else {
+            was_full = true;
             continue;
         };
         let now = Instant::now();
@@ -126,7 +129,7 @@ pub(super) async fn first<'a>(
     }
     Err(match said {
         Some(connack) => Refused::ByBackends { connack },
-        None if pool.has_full() => Refused::BackendsFull {
+        None if was_full => Refused::BackendsFull {
             pool: pool.name.clone(),
             version: connect.version(),
         },

@@ -81,14 +81,15 @@ pub(super) async fn reach<'a>(
                     its.is_missed(Instant::now());
                     return Err(held(recall.backend.as_ref()));
                 }
-                // It wants the client to go elsewhere, and knows best.
-                Err(Refused::ByBackends { connack }) => {
+                // It wants the client to go elsewhere, and knows best; or its last place was taken just now.
+                Err(refused @ (Refused::ByBackends { .. } | Refused::BackendsFull { .. })) => {
+                    recall.stays |= matches!(refused, Refused::BackendsFull { .. });
                     let others = pool.candidates(subject, Instant::now());
                     let others = others.filter(|other| !Arc::ptr_eq(other, its));
                     let other = open::first(others, introduction, pool, shape, &mut patience).await;
                     other.map_err(|error| {
                         if matches!(error, Refused::NoBackend { .. }) {
-                            Refused::ByBackends { connack }
+                            refused
                         } else {
                             error
                         }
@@ -97,22 +98,37 @@ pub(super) async fn reach<'a>(
                 opened => opened?,
             }
         }
-        _ => {
-            open::first(
-                candidates.into_iter(),
-                introduction,
-                pool,
-                shape,
-                &mut patience,
-            )
-            .await?
-        }
+        _ => open::first(
+            candidates.into_iter(),
+            introduction,
+            pool,
+            shape,
+            &mut patience,
+        )
+        .await
+        .map_err(|refused| or_full(refused, pool))?,
     };
     opened.backend.is_reached();
     if recall.is_with(&opened.backend) {
         world.memory.followed.add(1);
     }
     Ok((opened, expected, recall))
+}
+
+/// A pool that would have a place if one of its backends had fewer clients is full.
+fn or_full(refused: Refused, pool: &Pool) -> Refused {
+    if let Refused::NoBackend {
+        pool: name,
+        version,
+    } = &refused
+        && pool.has_full()
+    {
+        return Refused::BackendsFull {
+            pool: name.clone(),
+            version: *version,
+        };
+    }
+    refused
 }
 
 /// Remembers where the client has its session, if that outlives the connection.

@@ -2,6 +2,8 @@
 
 #![cfg(test)]
 
+mod outages;
+
 use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
@@ -113,51 +115,6 @@ fn every_client_is_remembered_where_that_is_wanted() {
     let each = homes(&daemon, &[clean("a"), clean("b"), clean("b"), clean("a")]);
 
     assert_eq!(each, [0, 1, 1, 0]);
-}
-
-#[test]
-fn a_client_waits_for_its_broker_through_a_short_outage() {
-    let [first, second] = two();
-    let address = first.address;
-    let brokers = [first, second];
-    let daemon = sticky(Setup::new(), &brokers, r#"hold = "1h""#).start();
-    assert_eq!(homes(&daemon, &[persistent("a")]), [0]);
-    let [first, _second] = brokers;
-    drop(first);
-
-    for _ in 0..3 {
-        let mut client = Client::dial(daemon.address());
-        client.send(&persistent("a").bytes());
-        assert_eq!(client.rest(), wire::connack(4, 3, &[]));
-    }
-    // Clients that want no session of it go elsewhere.
-    assert_eq!(homes(&daemon, &[Connect::new(Version::V5, "a")]), [1]);
-    assert_eq!(homes(&daemon, &[persistent("b")]), [1]);
-    assert_eq!((daemon.refused("held"), counted(&daemon, "held")), (3, 3));
-
-    let _back = Echo::start_at(address);
-    assert_eq!(homes(&daemon, &[persistent("a")]), [0]);
-}
-
-#[test]
-fn a_client_gets_another_broker_after_a_long_outage() {
-    const HOLD: Duration = Duration::from_millis(500);
-    let [first, second] = two();
-    let address = first.address;
-    let brokers = [first, second];
-    let daemon = sticky(Setup::new(), &brokers, r#"hold = "500ms""#).start();
-    assert_eq!(homes(&daemon, &[persistent("a")]), [0]);
-    let [first, _second] = brokers;
-    drop(first);
-
-    let mut client = Client::dial(daemon.address());
-    client.send(&persistent("a").bytes());
-    assert_eq!(client.rest(), wire::connack(4, 3, &[]));
-    thread::sleep(HOLD);
-    assert_eq!(homes(&daemon, &[persistent("a")]), [1]);
-
-    let _back = Echo::start_at(address);
-    assert_eq!(homes(&daemon, &[persistent("a"), persistent("a")]), [1, 1]);
 }
 
 #[test]
