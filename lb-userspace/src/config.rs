@@ -20,10 +20,12 @@ pub mod file;
 pub mod health;
 pub mod network;
 pub mod pattern;
+pub mod tls;
 pub mod units;
 pub mod why;
 
 pub use health::Health;
+pub use tls::{Certificate, Tls};
 
 /// One whole configuration, as `check` lets it through.
 ///
@@ -45,14 +47,7 @@ impl Config {
     /// Every file it names: certificates, keys, and who signs those of clients.
     pub fn files(&self) -> Vec<PathBuf> {
         let tls = self.listeners.iter().filter_map(|one| one.tls.as_ref());
-        let files = tls.flat_map(|tls| {
-            let shown = tls
-                .certificates
-                .iter()
-                .flat_map(|one| [&one.chain, &one.key]);
-            shown.chain(&tls.client_ca)
-        });
-        files.cloned().collect()
+        tls.flat_map(Tls::files).cloned().collect()
     }
 }
 
@@ -178,26 +173,6 @@ impl Listener {
         let is_wished = matches!(self.datapath, DataPath::Auto | DataPath::Splice);
         is_wished && self.tls.is_none()
     }
-}
-
-/// How a listener ends TLS.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
-    /// At least one; the first is for clients that ask for a name that none is for.
-    pub certificates: Vec<Certificate>,
-    /// Application protocols that are agreed on, the best first, 1 to 255 bytes each; none is whatever a
-    /// client offers.
-    pub alpn: Vec<String>,
-    /// Whoever signs the certificates that clients must show; `None` is that none is asked for.
-    pub client_ca: Option<PathBuf>,
-}
-
-/// Absolute paths of PEM files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Certificate {
-    /// The certificate of the server, and those between it and a root.
-    pub chain: PathBuf,
-    pub key: PathBuf,
 }
 
 /// Which data path the operator wants for established connections.
