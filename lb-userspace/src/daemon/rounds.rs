@@ -1,6 +1,8 @@
 //! What is done about once a second.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
+use std::future;
 use std::time::Duration;
 
 use lb_common::flow::{Flow, FlowKey};
@@ -10,11 +12,14 @@ use super::sweep::{forget_ended, give_back};
 use crate::admission::Source;
 use crate::kernel::Kernel;
 use crate::kernel::flows::{key_addresses, now};
+use crate::kernel::interfaces::News;
 use crate::kernel::sweep::{Ended, Removed, tell};
 use crate::kernel::tables::Tables;
 use crate::session::World;
 
 const PAUSE: Duration = Duration::from_secs(1);
+/// Between two looks at interfaces that change all the time.
+const BREATH: Duration = Duration::from_millis(20);
 /// Flows whose way is looked up before others of this thread have their turn.
 const AT_A_TIME: usize = 256;
 /// After a look at all ways there is none for so many times as long as it took: on some hosts routes
@@ -25,6 +30,9 @@ const REST: u32 = 4;
 pub(super) async fn forever(world: &World, kernel: &mut Kernel, tables: &Tables) {
     let mut written = HashMap::new();
     let mut next_look = Duration::ZERO;
+    let news = News::subscribe()
+        .inspect_err(|error| tracing::warn!(%error, "new interfaces are found within a second"))
+        .ok();
     loop {
         if world.is_released() {
             time::sleep(PAUSE).await;
@@ -47,8 +55,23 @@ pub(super) async fn forever(world: &World, kernel: &mut Kernel, tables: &Tables)
         }
         forget_ended(world);
         count_sources(world, tables);
-        time::sleep(PAUSE).await;
+        tokio::select! {
+            () = time::sleep(PAUSE) => {}
+            never = greet_interfaces(world, kernel, news.as_ref()) => match never {},
+        }
     }
+}
+
+/// Attaches to interfaces at once when they come: what arrives there for a connection in the kernel, the
+/// host would answer with a reset.
+async fn greet_interfaces(world: &World, kernel: &mut Kernel, news: Option<&News>) -> Infallible {
+    if let Some(news) = news {
+        while news.next().await.is_ok() && !world.is_released() {
+            kernel.follow_interfaces();
+            time::sleep(BREATH).await;
+        }
+    }
+    future::pending().await
 }
 
 /// Gives connections another interface, where routes have changed.

@@ -1,13 +1,52 @@
 //! The network interfaces of this host, or of the namespace the daemon runs in.
 
+use std::io;
+
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::{InterfaceFlags, if_nametoindex};
+use socket2::Socket;
+use tokio::io::unix::AsyncFd;
+
+use super::netlink::{self, NETLINK_ROUTE};
+use crate::sys;
+
+/// `RTMGRP_LINK` of `linux/rtnetlink.h`.
+const LINKS: u32 = 1;
 
 /// `ARPHRD_ETHER` and `ARPHRD_LOOPBACK` of `linux/if_arp.h`: packets begin with an Ethernet header.
 const ETHERNET: [u16; 2] = [1, 772];
 
 /// Name and index; one that was removed and made again has another index.
 pub type Interface = (String, u32);
+
+/// Hears of interfaces that come, go and change.
+#[derive(Debug)]
+pub struct News(AsyncFd<Socket>);
+
+impl News {
+    /// # Errors
+    ///
+    /// The kernel does not tell, or there is no way to wait.
+    pub fn subscribe() -> io::Result<Self> {
+        sys::watch(netlink::subscribe(NETLINK_ROUTE, LINKS)?).map(Self)
+    }
+
+    /// Waits for some.
+    ///
+    /// # Errors
+    ///
+    /// There is no way to wait any more.
+    pub async fn next(&self) -> io::Result<()> {
+        loop {
+            let mut ready = self.0.readable().await?;
+            let is_any = netlink::take_news(ready.get_inner());
+            ready.clear_ready();
+            if is_any {
+                return Ok(());
+            }
+        }
+    }
+}
 
 /// The interfaces to attach to: those named, or all that are up and carry Ethernet frames.
 pub fn wanted(named: Option<&[String]>) -> Vec<String> {

@@ -17,7 +17,10 @@ const HEADER_BYTES: usize = 16;
 /// Attributes, and messages, begin at multiples of this.
 const ALIGNMENT: usize = 4;
 
-/// Opens a socket to one part of the kernel: `NETLINK_ROUTE` is 0, `NETLINK_NETFILTER` is 12.
+/// The part of the kernel for interfaces, addresses and routes (rtnetlink(7)).
+pub(super) const NETLINK_ROUTE: i32 = 0;
+
+/// Opens a socket to one part of the kernel: [`NETLINK_ROUTE`], or `NETLINK_NETFILTER`, which is 12.
 pub(super) fn open(protocol: i32) -> io::Result<Socket> {
     let protocol = Some(Protocol::from(protocol));
     Socket::new(Domain::from(AF_NETLINK), Type::RAW.cloexec(), protocol)

@@ -13,12 +13,10 @@ use lb_common::flow::{Flow, FlowKey, Reroute};
 use socket2::Socket;
 
 use super::flows::flow_addresses;
-use super::netlink;
+use super::netlink::{self, NETLINK_ROUTE};
 use super::route;
 
-/// Numbers and bits of `linux/rtnetlink.h`: interfaces; addresses, routes and rules of IPv4, and of
-/// IPv6.
-const NETLINK_ROUTE: i32 = 0;
+/// Bits of `linux/rtnetlink.h`: interfaces; addresses, routes and rules of IPv4, and of IPv6.
 const CHANGES: u32 = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 0x4_0000;
 
 /// Looks after a change. A connection may have been on its way into the kernel during the first, with

@@ -8,13 +8,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use socket2::Socket;
 
 use self::changes::Changes;
-use super::netlink::{self, Answer, Message, next_attribute, octets};
+use super::netlink::{self, Answer, Message, NETLINK_ROUTE, next_attribute, octets};
 use crate::sys;
 
 mod changes;
 
 /// Numbers of `linux/rtnetlink.h`.
-const NETLINK_ROUTE: i32 = 0;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_GETROUTE: u16 = 26;
 const RTA_DST: u16 = 1;

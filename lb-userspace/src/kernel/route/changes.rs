@@ -6,8 +6,7 @@ use std::os::fd::AsRawFd as _;
 use nix::sys::socket::{NetlinkAddr, bind};
 use socket2::Socket;
 
-use super::NETLINK_ROUTE;
-use crate::kernel::netlink;
+use crate::kernel::netlink::{self, NETLINK_ROUTE};
 
 /// Of `enum rtnetlink_groups`: links, addresses, routes and rules of IPv4 and IPv6, next hops.
 const GROUPS: [u32; 8] = [1, 5, 7, 8, 9, 11, 19, 32];
