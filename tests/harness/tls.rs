@@ -6,7 +6,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -57,8 +59,14 @@ impl Authority {
 
     /// Issues a certificate for names, in files of this name; earlier ones are written over.
     pub fn issue(&self, file: &str, names: &[&str]) -> Issued {
+        self.issue_until(4000, file, names)
+    }
+
+    /// The same, to the end of a year.
+    pub fn issue_until(&self, year: i32, file: &str, names: &[&str]) -> Issued {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let params = CertificateParams::new(names).expect("they are names");
+        let mut params = CertificateParams::new(names).expect("they are names");
+        params.not_after = date_time_ymd(year + 1, 1, 1);
         let key = KeyPair::generate().expect("keys can be made");
         let signed = params.signed_by(&key, &self.issuer).expect("it signs");
         let [certificate, its_key] =

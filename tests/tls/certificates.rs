@@ -135,6 +135,35 @@ fn a_certificate_that_is_renewed_is_noticed_where_files_are_watched() {
 }
 
 #[test]
+fn a_certificate_that_has_expired_is_told() {
+    const END_OF_2019: u64 = 1_577_836_800;
+    let authority = Authority::new("Sluice test");
+    let issued = authority.issue_until(2019, "localhost", &["localhost"]);
+    let (setup, _echo) = setup(&issued, "");
+    let daemon = setup.start();
+    let told = || {
+        let status = daemon.status();
+        let listener = &status["listeners"][0];
+        let downgrades = status["downgrades"].as_array().expect("a list");
+        let about = |one: &&serde_json::Value| one.to_string().contains("certificate");
+        let about = downgrades.iter().find(about).map(ToString::to_string);
+        (listener["certificate_expires"].as_u64(), about)
+    };
+
+    let (expires, about) = told();
+    assert_eq!(expires, Some(END_OF_2019));
+    let about = about.expect("it is told");
+    assert!(about.contains("listener `mqtt` has expired"), "{about}");
+    assert!(daemon.log().contains("listener `mqtt` has expired"));
+
+    authority.issue("localhost", &["localhost"]);
+    daemon.reload();
+    let (expires, about) = told();
+    assert!(expires > Some(END_OF_2019));
+    assert_eq!(about, None);
+}
+
+#[test]
 fn a_reload_ends_and_begins_tls() {
     let (authority, issued) = localhost();
     let (with_tls, _echo) = setup(&issued, "");

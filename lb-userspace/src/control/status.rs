@@ -88,6 +88,8 @@ pub struct Listener {
     pub pool: String,
     /// Whether TLS ends here.
     pub tls: bool,
+    /// When the first of its certificates expires, in seconds of Unix time.
+    pub certificate_expires: Option<u64>,
     /// Connections accepted since the daemon started.
     pub accepted: u64,
     /// Clients that came in here, from their CONNECT to their close.

@@ -23,6 +23,9 @@ mod paths;
 
 use paths::{choices, counted, sockmap, splice, sticky};
 
+/// In seconds.
+const DAY: u64 = 24 * 60 * 60;
+
 /// What does not change while the daemon runs.
 #[derive(Debug)]
 pub(super) struct Facts {
@@ -111,7 +114,7 @@ impl Facts {
             pending_bytes = config.limits.pending_bytes,
             "at most"
         );
-        for downgrade in self.downgrades() {
+        for downgrade in self.downgrades().into_iter().chain(expiring(world)) {
             tracing::warn!("{downgrade}");
         }
         let DataPath { path, because } = self.datapath();
@@ -179,7 +182,11 @@ impl Facts {
                 unlisted: world.registry.unlisted.value(),
             },
             datapath: self.datapath(),
-            downgrades: self.downgrades(),
+            downgrades: self
+                .downgrades()
+                .into_iter()
+                .chain(expiring(world))
+                .collect(),
             listeners: listeners(&now, world),
             backends: backends(&now, world),
             admission: admission(&now, world),
@@ -208,6 +215,32 @@ fn downgrade(unavailable: &Unavailable) -> String {
     format!("without the kernel half, which {}", causes(unavailable))
 }
 
+/// Certificates that are over, or soon will be, in sentences with the remedy.
+fn expiring(world: &World) -> Vec<String> {
+    const SOON_DAYS: u64 = 14;
+    let now = (world.clock)();
+    let sentence = |listener: &crate::session::Listener| {
+        let expires = listener.tls.as_ref()?.expires()?;
+        let name = &listener.name;
+        let remedy = "renew it, and reload";
+        match expires.checked_sub(now).map(|left| left / DAY) {
+            None => Some(format!(
+                "a certificate of listener `{name}` has expired; {remedy}"
+            )),
+            Some(days) if days < SOON_DAYS => Some(format!(
+                "a certificate of listener `{name}` expires in {days} d; {remedy}"
+            )),
+            Some(_) => None,
+        }
+    };
+    world
+        .snapshot()
+        .listeners
+        .iter()
+        .filter_map(sentence)
+        .collect()
+}
+
 fn admission(now: &Snapshot, world: &World) -> Admission {
     let admission = &world.admission;
     let Shares { pending, in_daemon } = admission.budget.shares(&now.limits);
@@ -232,6 +265,7 @@ fn listeners(now: &Snapshot, world: &World) -> Vec<Listener> {
         addresses: listener.addresses.clone(),
         pool: listener.pool.name.clone(),
         tls: listener.tls.is_some(),
+        certificate_expires: listener.tls.as_ref().and_then(|tls| tls.expires()),
         accepted: listener.accepted.value(),
         connections: world.admission.seats.at_listener(&listener.addresses),
         waiting: listener.gate.waiting(),

@@ -96,6 +96,16 @@ impl Tls {
         these.map(chain).eq(those.map(chain))
     }
 
+    /// When the first of the certificates expires, in seconds of Unix time; nothing where none says so in a
+    /// way that can be read (RFC 5280 section 4.1.2.5).
+    pub fn expires(&self) -> Option<u64> {
+        self.certificates
+            .0
+            .iter()
+            .filter_map(|one| expires(one))
+            .min()
+    }
+
     /// Shakes hands; a client that does not is told why by an alert (RFC 8446 section 6).
     ///
     /// # Errors
@@ -139,6 +149,14 @@ impl ResolvesServerCert for Certificates {
 fn is_for(key: &CertifiedKey, name: &ServerName<'_>) -> bool {
     let own = key.cert.first().map(ParsedCertificate::try_from);
     matches!(own, Some(Ok(own)) if verify_server_name(&own, name).is_ok())
+}
+
+/// The end of the server's own certificate; what is behind it in the chain may be there for old clients
+/// alone.
+fn expires(key: &CertifiedKey) -> Option<u64> {
+    let (_, own) = x509_parser::parse_x509_certificate(key.cert.first()?).ok()?;
+    // What was over in 1970 is over.
+    Some(own.validity().not_after.timestamp().try_into().unwrap_or(0))
 }
 
 /// Reads a chain and its key, and sees whether they belong to each other.
