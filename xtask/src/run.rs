@@ -39,7 +39,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 pub(crate) fn build() -> Result<PathBuf> {
     let kernel_half = setup::kernel_half();
 
-    shell::say("building the daemon (about 3 min the first time)");
+    shell::say("building the daemon (about 5 min the first time)");
     let mut cargo = shell::cargo();
     cargo
         .args(["build", "--release", "--package", "lb-userspace"])
