@@ -17,7 +17,9 @@ use crate::ground::{Ends, Ground};
 /// How often they meet. The moment in which they could miss each other is some nanoseconds long.
 const ROUNDS: u32 = 20_000;
 /// Looks before the processor is left to somebody else.
-const LOOKS: u32 = 1_000;
+const LOOKS: u64 = 1_000;
+/// Looks, some minutes of them, after which the other side has failed and will not come.
+const ALL_LOOKS: u64 = 10_000_000_000;
 
 /// Runs both packets at the same moment again and again, each time from `state`, with `sent` more
 /// numbers sent in each direction than acknowledged; gives the states that both were left in.
@@ -74,6 +76,7 @@ fn wait_for(reached: &AtomicU32, round: u32) {
     let mut looks = 0;
     while reached.load(Ordering::Acquire) < round {
         looks += 1;
+        assert!(looks < ALL_LOOKS, "the other side has failed");
         if looks % LOOKS == 0 {
             thread::yield_now();
         }
