@@ -25,18 +25,18 @@ const LARGEST_WINDOW: u32 = 1 << 30;
 ///
 /// A segment that does not follow on the one before leaves a gap. It may be natural, or the segment
 /// forged by someone who knows the addresses of the connection, so it counts only where its receiver
-/// could take it; else a few of them could go all around sequence space.
+/// could take it; else a few of them could go all around sequence space. Tells whether it did.
 #[inline(always)]
-pub(crate) fn advance(flow: &mut Flow, sequence: u32, end: u32) {
+pub(crate) fn advance(flow: &mut Flow, sequence: u32, end: u32) -> bool {
     let leaves_gap = is_after(sequence, flow.highest_sequence);
     if leaves_gap || flow.state & STATE_GAP != 0 {
         let Some(reverse) = FLOWS.get_ptr(FlowKey::reverse(flow)) else {
-            return;
+            return false;
         };
         // SAFETY: the map gave the pointer.
         let acknowledged = acknowledged(flow, unsafe { &*reverse });
         if is_after(end, acknowledged.wrapping_add(LARGEST_WINDOW)) {
-            return;
+            return false;
         }
         if is_filled(flow, acknowledged) {
             atomic::clear(&mut flow.state, STATE_GAP);
@@ -47,11 +47,25 @@ pub(crate) fn advance(flow: &mut Flow, sequence: u32, end: u32) {
         }
     }
     flow.highest_sequence = end;
+    true
 }
 
-/// Looks at a segment with FIN or RST, or at any after a FIN; `end` is where it ends, raw.
+/// What a segment says of its sender, raw: it has sent and acknowledged all up to here, and this segment
+/// goes from `sequence` to `end`.
+///
+/// Known from the segment and not read from the flow again: another CPU may write there at this moment
+/// what an earlier segment of the same sender said.
+#[derive(Clone, Copy)]
+pub(crate) struct Said {
+    pub sequence: u32,
+    pub end: u32,
+    pub sent: u32,
+    pub acknowledged: u32,
+}
+
+/// Looks at a segment with FIN or RST, or at any after a FIN.
 #[inline(always)]
-pub(crate) fn observe(segment: &Segment, flow: &mut Flow, sequence: u32, end: u32) {
+pub(crate) fn observe(segment: &Segment, flow: &mut Flow, said: Said) {
     let Some(reverse) = FLOWS.get_ptr_mut(FlowKey::reverse(flow)) else {
         return;
     };
@@ -59,16 +73,18 @@ pub(crate) fn observe(segment: &Segment, flow: &mut Flow, sequence: u32, end: u3
     let reverse = unsafe { &mut *reverse };
 
     if segment.flags & RST != 0 {
-        if is_exact(flow, reverse, sequence) {
+        if is_exact(flow, reverse, said.sequence) {
             close(segment, flow, reverse);
         }
         return;
     }
-    if segment.flags & FIN != 0 && end == flow.highest_sequence {
+    if segment.flags & FIN != 0 && said.end == said.sent {
         atomic::set(&mut flow.state, STATE_FIN);
         atomic::set(&mut reverse.state, STATE_PEER_FIN);
     }
-    if flow.state & STATE_PEER_FIN != 0 && acknowledges_all(flow, reverse) {
+    let acknowledged = said.acknowledged.wrapping_add(flow.acknowledgment_shift);
+    let all_is_acknowledged = !is_after(reverse.highest_sequence, acknowledged);
+    if flow.state & STATE_PEER_FIN != 0 && all_is_acknowledged {
         atomic::set(&mut reverse.state, STATE_FIN_ACKNOWLEDGED);
     }
     // Both ends may acknowledge at the same moment; here at least one of the two finds both.
@@ -167,13 +183,4 @@ fn acknowledged(flow: &Flow, reverse: &Flow) -> u32 {
 #[inline(always)]
 fn is_filled(flow: &Flow, acknowledged: u32) -> bool {
     !is_after(flow.gap_end, acknowledged) && !is_after(acknowledged, flow.highest_sequence)
-}
-
-/// Whether the sender of `flow` has acknowledged all that was sent to it, the FIN included.
-#[inline(always)]
-fn acknowledges_all(flow: &Flow, reverse: &Flow) -> bool {
-    let acknowledged = flow
-        .highest_acknowledgment
-        .wrapping_add(flow.acknowledgment_shift);
-    !is_after(reverse.highest_sequence, acknowledged)
 }

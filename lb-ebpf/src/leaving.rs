@@ -48,23 +48,26 @@ pub(crate) fn concerns_socket(ctx: &TcContext, segment: &Segment, flow: &mut Flo
 }
 
 /// Notes how much a peer has acknowledged, if it may: what the daemon's socket sends, or what was
-/// carried.
+/// carried. Tells whether it may.
 ///
 /// The daemon leaves when its bytes are acknowledged, so here nobody is believed who only knows the
 /// addresses of a connection.
 #[inline(always)]
-pub(crate) fn acknowledge(segment: &Segment, flow: &mut Flow, acknowledgment: u32) {
+pub(crate) fn acknowledge(segment: &Segment, flow: &mut Flow, acknowledgment: u32) -> bool {
     let Some(leaving) = LEAVING.get_ptr(segment.key) else {
-        if is_carried(flow, acknowledgment) {
+        let may = is_carried(flow, acknowledgment);
+        if may {
             flow.highest_acknowledgment = acknowledgment;
         }
-        return;
+        return may;
     };
     // SAFETY: the map gave the pointer.
     let until = unsafe { (*leaving).until };
-    if !is_after(acknowledgment, until) || is_carried(flow, acknowledgment) {
+    let may = !is_after(acknowledgment, until) || is_carried(flow, acknowledgment);
+    if may {
         events::acknowledge(&segment.key, flow, acknowledgment, until);
     }
+    may
 }
 
 /// Whether so much was carried to the sender of `flow`.

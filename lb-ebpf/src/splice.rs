@@ -14,6 +14,7 @@ use aya_ebpf::programs::TcContext;
 use lb_common::flow::{Flow, STATE_GAP, STATE_LEAVING, is_after};
 use lb_common::reason::Reason;
 
+use crate::closing::Said;
 use crate::packet::{self, ETHERNET_BYTES};
 use crate::segment::{ACK, FIN, RST, SYN, Segment, TCP_BYTES};
 use crate::{checksum, closing, leaving, loopback, options, reasons};
@@ -216,19 +217,31 @@ fn observe(segment: &Segment, flow: &mut Flow, sequence: u32, acknowledgment: u3
     flow.bytes += u64::from(payload);
     // SAFETY: a plain call of a helper without arguments.
     flow.last_seen = unsafe { bpf_ktime_get_coarse_ns() };
-    if segment.flags & ACK != 0 && is_after(acknowledgment, flow.highest_acknowledgment) {
+    let mut acknowledged = flow.highest_acknowledgment;
+    if segment.flags & ACK != 0 && is_after(acknowledgment, acknowledged) {
         if flow.state & STATE_LEAVING == 0 {
             flow.highest_acknowledgment = acknowledgment;
-        } else {
-            leaving::acknowledge(segment, flow, acknowledgment);
+            acknowledged = acknowledgment;
+        } else if leaving::acknowledge(segment, flow, acknowledgment) {
+            acknowledged = acknowledgment;
         }
     }
     let fin = u32::from(segment.flags & FIN != 0);
     let end = sequence.wrapping_add(payload).wrapping_add(fin);
-    if segment.flags & (SYN | RST) == 0 && is_after(end, flow.highest_sequence) {
-        closing::advance(flow, sequence, end);
+    let mut sent = flow.highest_sequence;
+    if segment.flags & (SYN | RST) == 0
+        && is_after(end, sent)
+        && closing::advance(flow, sequence, end)
+    {
+        sent = end;
     }
     if segment.flags & (FIN | RST) != 0 || flow.state & !(STATE_LEAVING | STATE_GAP) != 0 {
-        closing::observe(segment, flow, sequence, end);
+        let said = Said {
+            sequence,
+            end,
+            sent,
+            acknowledged,
+        };
+        closing::observe(segment, flow, said);
     }
 }

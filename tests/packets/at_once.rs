@@ -1,4 +1,4 @@
-//! Packets of both directions at the same moment, on two processors.
+//! Packets of one connection at the same moment, on two processors.
 
 use std::collections::BTreeMap;
 use std::hint;
@@ -9,7 +9,9 @@ use harness::bed::Family;
 use harness::frame::{ACK, FIN, Frame};
 use harness::need;
 use harness::prog_run::{Packet, Sum};
-use lb_common::flow::{STATE_CLOSED, STATE_FIN, STATE_FIN_ACKNOWLEDGED, STATE_PEER_FIN};
+use lb_common::flow::{
+    Flow, STATE_CLOSED, STATE_FIN, STATE_FIN_ACKNOWLEDGED, STATE_GAP, STATE_PEER_FIN,
+};
 
 use crate::closing::{broker, client, quiet};
 use crate::ground::{Ends, Ground};
@@ -21,17 +23,18 @@ const LOOKS: u64 = 1_000;
 /// Looks, some minutes of them, after which the other side has failed and will not come.
 const ALL_LOOKS: u64 = 10_000_000_000;
 
-/// Runs both packets at the same moment again and again, each time from `state`, with `sent` more
-/// numbers sent in each direction than acknowledged; gives the states that both were left in.
+/// Runs both packets at the same moment again and again, each time from where `begin` puts both flows,
+/// that from the client first; gives the states that both were left in.
 fn meet(
     ends: &Ends,
     ground: &mut Ground,
     frames: [Frame; 2],
-    [state, sent]: [u32; 2],
+    begin: impl FnOnce(&mut [Flow; 2]),
 ) -> BTreeMap<[u32; 2], u32> {
     let [ours, theirs] = frames.map(|frame| frame.bytes());
     let keys = [ends.up(), ends.down()];
-    let quiet = keys.map(|key| ground.flow(&key).unwrap());
+    let mut begun = keys.map(|key| ground.flow(&key).unwrap());
+    begin(&mut begun);
     let started = AtomicU32::new(0);
     let ended = AtomicU32::new(0);
     let kernel = &mut ground.kernel;
@@ -57,9 +60,7 @@ fn meet(
         });
         let mut left = BTreeMap::new();
         for round in 1..=ROUNDS {
-            for (key, mut flow) in keys.into_iter().zip(quiet) {
-                flow.state = state;
-                flow.highest_sequence = flow.highest_sequence.wrapping_add(sent);
+            for (key, flow) in keys.into_iter().zip(begun) {
                 flows.insert(key, flow, 0).unwrap();
             }
             started.store(round, Ordering::Release);
@@ -93,7 +94,12 @@ fn two_last_acknowledgments_at_once_are_the_end() {
     });
     let both = STATE_FIN | STATE_PEER_FIN;
 
-    let left = meet(&ends, &mut ground, frames, [both, 1]);
+    let left = meet(&ends, &mut ground, frames, |flows| {
+        for flow in flows {
+            flow.state = both;
+            flow.highest_sequence = flow.highest_sequence.wrapping_add(1);
+        }
+    });
 
     let closed = both | STATE_FIN_ACKNOWLEDGED | STATE_CLOSED;
     assert_eq!(left, BTreeMap::from([([closed; 2], ROUNDS)]));
@@ -107,8 +113,54 @@ fn two_fins_at_once_are_both_noticed() {
         ..frame
     });
 
-    let left = meet(&ends, &mut ground, frames, [0, 0]);
+    let left = meet(&ends, &mut ground, frames, |_| {});
 
     let both = STATE_FIN | STATE_PEER_FIN;
     assert_eq!(left, BTreeMap::from([([both; 2], ROUNDS)]));
+}
+
+/// The host of an end may send from any of its processors.
+#[test]
+fn the_last_acknowledgment_counts_beside_an_earlier_one() {
+    let (ends, mut ground) = need!(quiet(Family::V4));
+    let frames = [client(&ends, 0, 1), client(&ends, 0, 0)].map(|frame| Frame {
+        flags: ACK,
+        ..frame
+    });
+
+    let left = meet(&ends, &mut ground, frames, |[up, down]| {
+        up.state = STATE_PEER_FIN;
+        up.highest_acknowledgment = up.highest_acknowledgment.wrapping_sub(1_000);
+        down.state = STATE_FIN;
+        down.highest_sequence = down.highest_sequence.wrapping_add(1);
+    });
+
+    let acknowledged = [STATE_PEER_FIN, STATE_FIN | STATE_FIN_ACKNOWLEDGED];
+    assert_eq!(left, BTreeMap::from([(acknowledged, ROUNDS)]));
+}
+
+#[test]
+fn a_fin_counts_beside_data_from_before_it() {
+    let (ends, mut ground) = need!(quiet(Family::V6));
+    let fin = Frame {
+        flags: FIN | ACK,
+        ..client(&ends, 10, 0)
+    };
+    let data = Frame {
+        flags: ACK,
+        payload: vec![7; 10],
+        ..client(&ends, 0, 0)
+    };
+
+    let left = meet(&ends, &mut ground, [fin, data], |_| {});
+
+    // Whichever came first.
+    let in_order = [STATE_FIN, STATE_PEER_FIN];
+    let swapped = [STATE_FIN | STATE_GAP, STATE_PEER_FIN];
+    let seen: Vec<_> = left.into_keys().collect();
+    assert!(
+        seen.iter()
+            .all(|states| [in_order, swapped].contains(states)),
+        "{seen:?}"
+    );
 }
