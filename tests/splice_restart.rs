@@ -10,6 +10,7 @@ use harness::daemon::Daemon;
 use harness::echo::Echo;
 use harness::namespace::Place;
 use harness::shape::Shape;
+use harness::sockets;
 use harness::talk::Talk;
 use harness::wait;
 use harness::wire::{Connect, Version};
@@ -132,6 +133,10 @@ fn what_a_killed_daemon_was_handing_over_is_reset_and_the_rest_goes_on() {
         drop(half);
         wait::until("only the old are left", || {
             bed.setup.pins().dump("FLOWS").len() == 100
+        });
+        // The FINs of the killed daemon's sockets are answered when the kernel sends them again.
+        wait::until_empty("the sockets of those who are reset", || {
+            bed.topology.balancer.run(sockets::of_others)
         });
         bed.until_spliced(50);
         wait::until("only the old are counted", || counted(&bed) == 50);

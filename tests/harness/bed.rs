@@ -186,8 +186,8 @@ impl Bed {
             self.setup.pins().dump("LEAVING").is_empty()
                 && self.setup.pins().dump("FLOWS").len() == 2 * count
         });
-        let sockets = self.topology.balancer.run(sockets::of_others);
-        assert_eq!(sockets, 0, "the balancer still has sockets");
+        let left = self.topology.balancer.run(sockets::of_others);
+        assert!(left.is_empty(), "the balancer still has {left:#?}");
     }
 
     /// Waits until no table has a trace of a connection.

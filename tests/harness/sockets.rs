@@ -14,25 +14,39 @@ const IDLE: [&str; 2] = ["06", "0A"];
 /// `TCP_LISTEN` of the kernel.
 const LISTENING: &str = "0A";
 
-struct Socket {
+/// A line of the list, as a failed test tells it.
+#[derive(Debug)]
+pub struct Socket {
+    state: String,
     local_port: u16,
     remote_port: u16,
-    is_connected: bool,
-    is_idle: bool,
-    is_listening: bool,
     unacknowledged: u64,
     unread: u64,
     inode: String,
 }
 
+impl Socket {
+    fn is_connected(&self) -> bool {
+        CONNECTED.contains(&self.state.as_str())
+    }
+
+    fn is_idle(&self) -> bool {
+        IDLE.contains(&self.state.as_str())
+    }
+
+    fn is_listening(&self) -> bool {
+        self.state == LISTENING
+    }
+}
+
 /// Connections of this network that a process or the kernel still has: all but `TCP_LISTEN` and
 /// `TCP_TIME_WAIT`.
 pub fn connections() -> usize {
-    list().iter().filter(|socket| !socket.is_idle).count()
+    list().iter().filter(|socket| !socket.is_idle()).count()
 }
 
 /// The same without those of the test's own process.
-pub fn of_others() -> usize {
+pub fn of_others() -> Vec<Socket> {
     let descriptors = fs::read_dir("/proc/self/fd").expect("a process has descriptors");
     let ours: HashSet<_> = descriptors
         .flatten()
@@ -40,15 +54,15 @@ pub fn of_others() -> usize {
         .collect();
     let is_ours = |socket: &Socket| ours.contains(Path::new(&format!("socket:[{}]", socket.inode)));
     list()
-        .iter()
-        .filter(|socket| !socket.is_idle && !is_ours(socket))
-        .count()
+        .into_iter()
+        .filter(|socket| !socket.is_idle() && !is_ours(socket))
+        .collect()
 }
 
 /// Bytes that connected sockets of this network hold: received and not read, sent and not
 /// acknowledged.
 pub fn stored() -> u64 {
-    let connected = list().into_iter().filter(|socket| !socket.is_idle);
+    let connected = list().into_iter().filter(|socket| !socket.is_idle());
     connected
         .map(|socket| socket.unread + socket.unacknowledged)
         .sum()
@@ -57,7 +71,7 @@ pub fn stored() -> u64 {
 /// Ports that somebody listens on.
 pub fn listening() -> Vec<u16> {
     let mut sockets = list();
-    sockets.retain(|socket| socket.is_listening);
+    sockets.retain(|socket| socket.is_listening());
     sockets.iter().map(|socket| socket.local_port).collect()
 }
 
@@ -66,8 +80,8 @@ pub fn until_read(port: u16) {
     wait::until("everything sent has been read", || {
         // Between two sockets of this host, what was written and not acknowledged is on its way.
         list().iter().all(|socket| {
-            !(socket.is_connected && socket.local_port == port && socket.unread > 0
-                || socket.is_connected && socket.remote_port == port && socket.unacknowledged > 0)
+            !(socket.is_connected() && socket.local_port == port && socket.unread > 0
+                || socket.is_connected() && socket.remote_port == port && socket.unacknowledged > 0)
         })
     });
 }
@@ -77,7 +91,7 @@ pub fn until_closed(port: u16) {
     wait::until("the connections are closed", || {
         list()
             .iter()
-            .all(|socket| !(socket.is_connected && socket.local_port == port))
+            .all(|socket| !(socket.is_connected() && socket.local_port == port))
     });
 }
 
@@ -111,11 +125,9 @@ fn parse(line: &str) -> Option<Socket> {
     let state = fields.next()?;
     let (sent, received) = fields.next()?.split_once(':')?;
     Some(Socket {
+        state: state.to_owned(),
         local_port,
         remote_port,
-        is_connected: CONNECTED.contains(&state),
-        is_idle: IDLE.contains(&state),
-        is_listening: state == LISTENING,
         unacknowledged: u64::from_str_radix(sent, 16).ok()?,
         unread: u64::from_str_radix(received, 16).ok()?,
         inode: fields.nth(4)?.to_owned(),
