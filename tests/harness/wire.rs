@@ -86,6 +86,13 @@ impl Connect {
         self
     }
 
+    /// MQTT 5.0: how long the session outlives the connection, in seconds.
+    pub fn session_expiry(mut self, seconds: u32) -> Self {
+        self.properties.push(0x11);
+        self.properties.extend(seconds.to_be_bytes());
+        self
+    }
+
     /// Adds the properties that begin an authentication.
     pub fn with_authentication(mut self) -> Self {
         self.properties.push(0x15);
@@ -177,6 +184,24 @@ pub fn connack(level: u8, code: u8, properties: &[u8]) -> Vec<u8> {
         body.extend(sized(properties.to_vec()));
     }
     packet(CONNACK, body)
+}
+
+/// The client id that a short CONNACK of 5.0 assigns.
+pub fn assigned_id(connack: &[u8]) -> Option<String> {
+    let mut properties = connack.get(5..)?;
+    loop {
+        let value_bytes = match properties.first()? {
+            0x12 => {
+                let end = 3 + usize::from(properties[2]);
+                return String::from_utf8(properties.get(3..end)?.to_vec()).ok();
+            }
+            0x11 | 0x27 => 4,
+            0x13 | 0x21 | 0x22 => 2,
+            0x24 | 0x25 | 0x28 | 0x29 | 0x2a => 1,
+            _ => return None,
+        };
+        properties = properties.get(1 + value_bytes..)?;
+    }
 }
 
 /// DISCONNECT of 5.0 with a reason code.

@@ -118,6 +118,36 @@ fn every_client_is_remembered_where_that_is_wanted() {
 }
 
 #[test]
+fn an_id_that_a_broker_assigned_leads_back_to_it() {
+    let brokers = [
+        need!(Mosquitto::start("broker-0")),
+        need!(Mosquitto::start("broker-1")),
+    ];
+    let setup = Setup::new().pool(r#"balance = "round_robin""#);
+    let daemon = brokers
+        .iter()
+        .fold(setup, |setup, broker| {
+            setup.backend(&broker.name, broker.address)
+        })
+        .with("[pools.sticky]")
+        .start();
+    let come = |id: &str| {
+        let connect = Connect::new(Version::V5, id).keep_session();
+        let mut client = Client::dial(daemon.address());
+        client.send(&connect.session_expiry(600).bytes());
+        client.packet()
+    };
+    for _ in 0..3 {
+        let assigned = wire::assigned_id(&come("")).expect("it has an id now");
+        for _ in 0..3 {
+            let again = come(&assigned);
+            assert_eq!(again[2..4], [1, 0], "its session is there: {again:?}");
+        }
+    }
+    assert_eq!(counted(&daemon, "followed"), 9);
+}
+
+#[test]
 fn a_client_of_a_full_broker_is_served_elsewhere_for_this_once() {
     let brokers = two();
     let daemon = Setup::new()
