@@ -11,6 +11,7 @@ use nix::sys::socket::{
 pub const SYN: u8 = 2;
 pub const RST: u8 = 4;
 pub const PSH: u8 = 8;
+pub const ACK: u8 = 16;
 
 /// A TCP header to be sent by a raw socket, and so many bytes behind it: an even number.
 #[derive(Debug, Clone, Copy)]

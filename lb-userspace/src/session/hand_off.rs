@@ -179,10 +179,20 @@ impl HandOff {
         client: TcpStream,
         mut session: Session,
         Legs([from, to]): Legs,
+        is_tracked: bool,
     ) -> Result<Self, Box<(TcpStream, Session, Because)>> {
         let Some(entry) = &mut session.entry else {
             return Err(Box::new((client, session, Because::Refused)));
         };
+        let opened = [[from.peer, from.local], [to.local, to.peer]];
+        if is_tracked && conntrack::has_any() {
+            trust(opened);
+        }
+        // Packets of a leg on this host go on to pass netfilter.
+        let untracked = [
+            (from.interface != LOOPBACK).then_some(opened[0]),
+            (to.interface != LOOPBACK).then_some(opened[1]),
+        ];
         let registry = Arc::clone(entry.registry());
         let pair = Pair::new(&from, &to, labels(entry, session.idle));
         let until = [
@@ -218,10 +228,7 @@ impl HandOff {
             entry,
             seat,
             port: broker.port,
-            untracked: [
-                (from.interface != LOOPBACK).then_some([from.peer, from.local]),
-                (to.interface != LOOPBACK).then_some([to.local, to.peer]),
-            ],
+            untracked,
         })
     }
 
@@ -270,6 +277,16 @@ async fn told(entry: Option<&Entry>) -> evict::Because {
             Told::Stopped => std::future::pending().await,
         },
         None => std::future::pending().await,
+    }
+}
+
+/// Has netfilter let pass what overtakes bytes that the daemon still has to write, and acknowledgments of
+/// what it has not seen.
+fn trust(opened: [[SocketAddr; 2]; 2]) {
+    for [from, to] in opened {
+        if let Err(error) = conntrack::be_liberal(from, to) {
+            tracing::debug!(%error, %from, %to, "its segments may be taken for invalid");
+        }
     }
 }
 
