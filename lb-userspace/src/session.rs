@@ -277,7 +277,8 @@ fn leave(
         let stays = (Stream::Plain(client), session, choice.because);
         return Err(Box::new(stays));
     };
-    let is_tracked = world.splicer.as_ref().is_some_and(|s| s.is_tracked);
+    let splicer = world.splicer.as_ref();
+    let is_tracked = splicer.is_some_and(|splicer| splicer.is_tracked);
     let hand_off = HandOff::begin(client, session, legs, is_tracked).map_err(|stays| {
         let (client, session, because) = *stays;
         Box::new((Stream::Plain(client), session, because))

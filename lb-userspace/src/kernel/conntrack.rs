@@ -23,16 +23,17 @@ const NETLINK_NETFILTER: i32 = 12;
 const CT_NEW: u16 = 1 << 8;
 const CT_DELETE: u16 = 1 << 8 | 2;
 const CTA_TUPLE_ORIG: u16 = 1;
-const CTA_PROTOINFO: u16 = 4;
-const CTA_PROTOINFO_TCP: u16 = 1;
-const CTA_PROTOINFO_TCP_FLAGS: [u16; 2] = [4, 5];
-/// `IP_CT_TCP_FLAG_BE_LIBERAL` of `linux/netfilter/nf_conntrack_tcp.h`.
-const BE_LIBERAL: u8 = 8;
 const CTA_TUPLE_IP: u16 = 1;
 const CTA_TUPLE_PROTO: u16 = 2;
 const CTA_PROTO_NUM: u16 = 1;
 const CTA_PROTO_SRC_PORT: u16 = 2;
 const CTA_PROTO_DST_PORT: u16 = 3;
+const CTA_PROTOINFO: u16 = 4;
+const CTA_PROTOINFO_TCP: u16 = 1;
+/// Of the end that opened the connection, and of the other.
+const CTA_PROTOINFO_TCP_FLAGS: [u16; 2] = [4, 5];
+/// `IP_CT_TCP_FLAG_BE_LIBERAL` of `linux/netfilter/nf_conntrack_tcp.h`.
+const BE_LIBERAL: u8 = 8;
 const TCP: u8 = 6;
 
 /// How many connections are tracked; there where that can be done.
